@@ -1,0 +1,104 @@
+"""Sets of images on disk: class folders in, lists of (path, label) and square uint8 tensors out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .images import SUFFIXES, read_rgb
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message says what was expected, what was found, what to do."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one split: `paths[n]` shows class `classes[labels[n]]`; `root` is what paths are named from."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def counts(self) -> list[int]:
+        """Images per class, in the order of `classes`."""
+        return np.bincount(np.asarray(self.labels, dtype=np.int64), minlength=len(self.classes)).tolist()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the sorted list of 'relative path <tab> class name': which images a number was measured on."""
+        lines = (f"{p.relative_to(self.root).as_posix()}\t{self.classes[k]}" for p, k in zip(self.paths, self.labels))
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def read_class_folders(root: str | Path) -> ImageSet:
+    """Reads `root/<class>/**/<image>`; classes are the folder names, sorted; hidden files are passed over.
+
+    Raises DataError when there is no such folder, fewer than two classes, or a class without images.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"Expected a folder of class folders, but there is no folder {str(root)!r}.")
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    if len(folders) < 2:
+        raise DataError(
+            f"Expected at least two class folders in {str(root)!r}, found {len(folders)}: "
+            "put each class in a folder of its own."
+        )
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        if not files:
+            raise DataError(f"The class folder {folder.name!r} holds no images: fill it or remove it.")
+        paths += files
+        labels += [label] * len(files)
+    return ImageSet(root, tuple(paths), tuple(labels), tuple(p.name for p in folders))
+
+
+def read_splits(root: str | Path) -> tuple[ImageSet, ImageSet]:
+    """Reads `root/train` and `root/val` as class folders that name the same classes.
+
+    Raises DataError when a split is missing or the two do not have the same classes.
+    """
+    train, val = (read_class_folders(Path(root) / split) for split in ("train", "val"))
+    if train.classes != val.classes:
+        odd = sorted(set(train.classes) ^ set(val.classes))
+        raise DataError(
+            f"train and val must hold the same classes; these are only in one of them: {', '.join(odd[:5])}."
+        )
+    return train, val
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """The whole image squeezed to a square: uint8 [size, size, 3], bicubic with antialiasing."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def load_squares(images: ImageSet, size: int, tick: Callable[[int, int], None] | None = None) -> Tensor:
+    """Decodes a whole set once into memory: uint8 [n, 3, size, size]; `tick(done, total)` reports progress."""
+    out = torch.empty(len(images), 3, size, size, dtype=torch.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        for n, pixels in enumerate(pool.map(lambda path: square(read_rgb(path), size), images.paths)):
+            out[n] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+            if tick:
+                tick(n + 1, len(images))
+    return out
+
+
+def batches(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover range(total) in order."""
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))

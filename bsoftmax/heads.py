@@ -1,0 +1,77 @@
+"""Necks and classifiers: what turns the last feature maps F into logits.
+
+A head is `classifier(neck(F))`. The neck (pooling and whatever the network puts before its last layers) has nothing to
+train and is shared by both branches; the classifier is what the sigmoid branch clones.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+
+class GlobalAveragePool(nn.Module):
+    """h_i = 1/(PQ) sum_pq F_i^(p,q): [B,N,P,Q] -> [B,N] (Eq. 3)."""
+
+    def forward(self, F: Tensor, tokens: Tensor | None = None) -> Tensor:
+        return F.mean((2, 3))
+
+
+class FlatGrid(nn.Module):
+    """AdaptiveAvgPool(side) and flatten: [B,N,P,Q] -> [B, N*side*side], the input of VGG's MLP."""
+
+    def __init__(self, side: int = 7) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(side)
+
+    def forward(self, F: Tensor, tokens: Tensor | None = None) -> Tensor:
+        return self.pool(F).flatten(1)
+
+
+class MLP(nn.Sequential):
+    """VGG-16's classifier, 25088 -> 4096 -> 4096 -> C with ReLU and dropout (dropout never acts in eval mode)."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int) -> None:
+        super().__init__(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(),
+            nn.Linear(hidden, classes),
+        )  # fmt: skip
+
+
+def last_linear(classifier: nn.Module) -> nn.Linear:
+    """The linear layer that makes the logits: its rows are what a shift distorts.
+
+    Raises ValueError when the classifier does not end in one.
+    """
+    linears = [m for m in classifier.modules() if isinstance(m, nn.Linear)]
+    if not linears:
+        raise ValueError(f"Expected a classifier that ends in a linear layer, got {type(classifier).__name__}.")
+    return linears[-1]
+
+
+def clone_head(classifier: nn.Module, init: str = "fresh") -> nn.Module:
+    """The sigmoid branch: the same architecture with its own parameters (Sec. 3.3, Eq. 11).
+
+    `init="fresh"`: weights N(0, 0.01), biases 0; `init="clone"`: the softmax head's numbers.
+    Raises ValueError for any other init.
+    """
+    if init not in ("fresh", "clone"):
+        raise ValueError(f"init must be 'fresh' or 'clone', got {init!r}.")
+    branch = copy.deepcopy(classifier)
+    for module in branch.modules():
+        if init == "fresh" and isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+    return branch.requires_grad_(True)
+
+
+def pools_first(neck: nn.Module) -> bool:
+    """Whether the gradient at F is the same at every position, so that several CAM methods coincide."""
+    return isinstance(neck, GlobalAveragePool) or bool(getattr(neck, "uniform", False))
+
+
+def is_gap_linear(neck: nn.Module, classifier: nn.Module) -> bool:
+    """Whether the head is exactly global average pooling and one linear layer (Eq. 3)."""
+    return isinstance(neck, GlobalAveragePool) and isinstance(classifier, nn.Linear)

@@ -1,0 +1,56 @@
+"""Evidence sources: the scalar score whose origin in the image a map explains, one entry each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def logit(logits: Tensor, k: Tensor) -> Tensor:
+    """l_k (Eq. 1): [B,C], [B] -> [B]."""
+    return logits.gather(1, k[:, None]).squeeze(1)
+
+
+def log_odds(logits: Tensor, k: Tensor) -> Tensor:
+    """log p_k/(1 - p_k) = l_k - logsumexp_{j != k} l_j, blind to a shift common to all classes: [B,C], [B] -> [B]."""
+    others = logits.scatter(1, k[:, None], -torch.inf)
+    return logit(logits, k) - others.logsumexp(1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A column of the comparison: which classifier is asked, and what scalar is made of its logits."""
+
+    key: str
+    title: str
+    subtitle: str
+    branch: str  # the classifier asked: "softmax" (frozen) or "sigmoid" (trained)
+    score: Callable[[Tensor, Tensor], Tensor]
+    clamp: bool  # whether the paper keeps positive weights only
+
+
+SOURCES: dict[str, Source] = {
+    source.key: source
+    for source in (
+        Source("softmax", "Softmax head", "logit of the frozen classifier", "softmax", logit, clamp=False),
+        Source("sigmoid", "Sigmoid branch", "logit of the trained branch", "sigmoid", logit, clamp=True),
+        Source(
+            "log-odds",
+            "Log-odds",
+            "log p/(1\N{MINUS SIGN}p) of the frozen classifier",
+            "softmax",
+            log_odds,
+            clamp=False,
+        ),
+    )
+}
+
+
+def find(key: str) -> Source:
+    """The registry's entry. Raises ValueError, naming the known ones, for any other key."""
+    if key not in SOURCES:
+        raise ValueError(f"There is no evidence source {key!r}; choose one of {', '.join(SOURCES)}.")
+    return SOURCES[key]

@@ -1,0 +1,32 @@
+"""Names a person may give for a model, and what each of them opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .backbones import BACKBONES
+from .model import DualBranch
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+DEFAULT = "wild20"
+
+
+def bundled() -> dict[str, Path]:
+    """The models that came with the program, by name."""
+    return {path.stem: path for path in sorted(CHECKPOINTS.glob("*.safetensors")) if "." not in path.stem}
+
+
+def names() -> list[str]:
+    """What can be opened by name: the bundled models first, then the trunks with an entry of their own."""
+    return [*bundled(), *BACKBONES]
+
+
+def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub") -> DualBranch:
+    """Opens a bundled model, a checkpoint file, or a pretrained trunk by its timm name (`weights`: a file for it).
+
+    Raises CheckpointError, WeightsError or ValueError, each with one sentence saying what to do.
+    """
+    path = bundled().get(str(name), Path(name))
+    if path.suffix == ".safetensors" or path.is_file():
+        return DualBranch.load(path)
+    return DualBranch.pretrained(str(name), weights)
