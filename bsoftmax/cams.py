@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .heads import is_gap_linear, pools_first
 from .model import DualBranch
-from .sources import SOURCES
+from .sources import find as find_source
 from .view import Evidence, Tick, View
 
 EPS = 1e-7
@@ -158,8 +158,11 @@ def explain(
     """
     view = View(model, x)
     k = view.logits("softmax").argmax(1) if k is None else torch.as_tensor(k)
-    if k.min() < 0 or k.max() >= len(model.classes):
-        raise ValueError(f"Class numbers run from 0 to {len(model.classes) - 1}, got {k.tolist()}.")
+    fits = not k.is_floating_point() and k.shape in ((), (1,), (len(x),))
+    if not fits or k.min() < 0 or k.max() >= len(model.classes):
+        raise ValueError(
+            f"Classes are whole numbers from 0 to {len(model.classes) - 1}, one for all images or one each, got {k.tolist()}."
+        )
     return class_map(view.evidence(source, k), method, clamp)
 
 
@@ -177,7 +180,7 @@ def identical_by_construction(model: DualBranch, source: str, clamp: bool | None
     sum GF / sum F and G itself are one weight; with the clamp relu(G) joins them. Without such pooling the clamp alone
     makes HiRes-CAM and Layer-CAM one.
     """
-    clamped = SOURCES[source].clamp if clamp is None else clamp
+    clamped = find_source(source).clamp if clamp is None else clamp
     if pools_first(model.neck):
         group = {"cam", "gradcam", "xgradcam", "hirescam"} | ({"layercam"} if clamped else set())
     else:

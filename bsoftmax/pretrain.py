@@ -112,7 +112,7 @@ def fast_precision(device: torch.device) -> torch.dtype | None:
 def _classifier(
     recipe: Recipe, stage: Stage, classes: int, device: torch.device, state: dict[str, Tensor]
 ) -> Classifier:
-    parts = build(recipe.trunk, weights=None, num_classes=classes, output_stride=stage.output_stride)
+    parts = build(recipe.trunk, weights=None, num_classes=classes, stride=stage.output_stride)
     net = nn.Sequential()
     net.add_module("trunk", parts.trunk)
     net.add_module("neck", parts.neck)

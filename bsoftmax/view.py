@@ -24,6 +24,7 @@ class View:
     def __init__(self, model: DualBranch, x: Tensor) -> None:
         self.model, self.x = model, x
         self.F, self.tokens = model.features(x)
+        self._masked: Tensor | None = None
 
     @cached_property
     def h(self) -> Tensor:
@@ -41,9 +42,14 @@ class View:
 
         Runs the trunk N times an image, once for all heads and classes: kept for the life of the view.
         """
-        if "_masked" not in self.__dict__:
+        if self._masked is None:
             self._masked = self._run_masked(tick)
         return self._masked
+
+    @property
+    def has_masked(self) -> bool:
+        """Whether `masked` has been paid for."""
+        return self._masked is not None
 
     @torch.no_grad()
     def _run_masked(self, tick: Tick | None) -> Tensor:
