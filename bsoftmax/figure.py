@@ -96,13 +96,15 @@ def figure(
 ) -> Figure:
     """Draws inputs and maps side by side, a row for each picture: one column of a paper wide, two from four maps on.
 
-    M = SCALES[scale](S) in [0, 1], upsampled over the whole picture, coloured, and laid on it. `signed` always takes a
-    diverging colour map. Boxes, where `tau` is given, are of the rectified map whatever the scale. Strings appear as
-    they are. Raises ValueError for no maps, maps that are not [P,Q] or not finite, and whatever render refuses.
+    M = SCALES[scale](enlarge(S)) in [0, 1], stretched over the whole picture, coloured, and laid on it. `signed`
+    always takes a diverging colour map. Boxes, where `tau` is given, are of the rectified map whatever the scale.
+    Strings appear as they are. Raises ValueError for no maps, maps that are not [P,Q] or not finite, and whatever render refuses.
     """
     maps = _maps(rows)
-    values = render.scaled(maps, scale)
-    shown = iter([_Shown(S, v.values, a.values) for S, v, a in zip(maps, values, render.scaled(maps, "each"))])
+    fine = [render.enlarge(S) for S in maps]
+    values = render.scaled(fine, scale)
+    alone = render.scaled(fine, "each")
+    shown = iter([_Shown(S, v.values, a.values) for S, v, a in zip(maps, values, alone)])
     if scale == "signed" and cmap in render.SEQUENTIAL:  # a sequential map would paint zero as strong evidence
         cmap = render.DIVERGING[0]
     look = _Look(scale, cmap, opacity, tau)
@@ -160,7 +162,7 @@ def _draw_row(
     for x, panel in zip(centres, [None, *shown]):
         axes = page.axes(x - width / 2, top + (band.picture - height) / 2, width, height)
         _draw_panel(axes, image, panel, width, look)
-        _draw_boxes(axes, [_shrunk(box, row.image, image) for box in row.truth], TRUTH)
+        _draw_boxes(axes, [_edges(box, row.image.size, image) for box in row.truth], TRUTH)
 
 
 def _draw_panel(axes: Axes, image: Image.Image, shown: _Shown | None, width: float, look: _Look) -> None:
@@ -172,21 +174,15 @@ def _draw_panel(axes: Axes, image: Image.Image, shown: _Shown | None, width: flo
         place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": "white", "bbox": plate}
         axes.text(0.5, 0.5, "\n".join(lines), **literal(SMALL), **place)
     if shown and look.tau is not None:
-        box = render.box_at(render.upsample(shown.alone, (image.height, image.width)), look.tau)
-        _draw_boxes(axes, [_edges(box)] if box else [], FOUND)
+        box = render.box_at(shown.alone, look.tau)
+        _draw_boxes(axes, [_edges(box, (render.SIDE, render.SIDE), image)] if box else [], FOUND)
 
 
-def _edges(box: render.Box) -> tuple[float, float, float, float]:
-    """Outer edges of inclusive pixels, whose centres are at whole numbers."""
+def _edges(box: render.Box, size: tuple[int, int], image: Image.Image) -> tuple[float, float, float, float]:
+    """Outer edges, in the picture drawn, of a box of inclusive pixels of a map or picture of `size` (width, height)."""
     x0, y0, x1, y1 = box
-    return x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5
-
-
-def _shrunk(box: render.Box, full: Image.Image, small: Image.Image) -> tuple[float, float, float, float]:
-    """A box of the full picture, clipped to it, as edges in the reduced one."""
-    scale = np.tile([small.width / full.width, small.height / full.height], 2)
-    edges = (np.array(_edges(box)) + 0.5) * scale
-    return tuple(np.clip(edges, 0, np.tile(small.size, 2)) - 0.5)
+    edges = np.array([x0, y0, x1 + 1, y1 + 1]) * np.tile([image.width / size[0], image.height / size[1]], 2)
+    return tuple(np.clip(edges, 0, np.tile(image.size, 2)) - 0.5)
 
 
 def _draw_boxes(axes: Axes, boxes: Sequence[tuple[float, float, float, float]], colour: str) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 Map = TypeVar("Map", np.ndarray, Tensor)
 Box = tuple[int, int, int, int]
 
+SIDE = 224  # pixels of a map as it is shown, and as the localisation protocol scores it
 MODES = ("bicubic", "bilinear", "nearest")
 SEQUENTIAL = ("turbo", "viridis", "inferno", "jet", "gray")
 DIVERGING = ("RdBu_r",)
@@ -67,6 +68,16 @@ def upsample(S: Map, size: tuple[int, int], mode: str = "bicubic") -> Map:
     low, high = flat.amin((-2, -1), keepdim=True), flat.amax((-2, -1), keepdim=True)
     # A constant map comes out with ripples of one part in a million, which a min-max would blow up into a picture.
     return torch.where(high > low, fine, low).reshape(*S.shape[:-2], *size)
+
+
+@_either
+def enlarge(S: Map) -> Map:
+    """The map as it is shown, on the page and in figures: bicubic to SIDE x SIDE, kept within the map's own range.
+
+    [..., P, Q] -> [..., SIDE, SIDE]; without the clip, overshoot would show evidence where the map has none.
+    """
+    low, high = S.amin((-2, -1), keepdim=True), S.amax((-2, -1), keepdim=True)
+    return upsample(S, (SIDE, SIDE)).clamp(low, high)
 
 
 @_either

@@ -134,7 +134,9 @@ def test_a_hot_cell_lands_on_its_place(size):
     (box,) = boxes(axes, FOUND)
     inside = shown > int(0.5 * shown.max())
     ys, xs = np.nonzero(inside)
-    assert box == pytest.approx((xs.min() - 0.5, ys.min() - 0.5, xs.max() + 0.5, ys.max() + 0.5), abs=1)
+    expected = np.array([xs.min() - 0.5, ys.min() - 0.5, xs.max() + 0.5, ys.max() + 0.5])
+    cell = np.tile([w / 224, h / 224], 2)  # boxes are found on the map of 224 x 224 and land on its edges
+    assert (np.abs(box - expected) <= np.maximum(cell, 1)).all()
 
 
 def test_boxes_are_drawn_only_when_asked_for():

@@ -1,0 +1,22 @@
+"""Opens the app: python app.py, or as a Hugging Face Space."""
+
+import os
+
+from demo.layout import build_app
+from demo.session import Session
+from demo.theme import CSS, THEME
+
+
+def main() -> None:
+    """Builds the page and serves it until stopped."""
+    build_app(Session()).launch(
+        theme=THEME,
+        css=CSS,
+        run_history=False,  # writing every event to the browser's storage makes sliders several times slower
+        max_file_size="64mb",
+        server_name=os.environ.get("GRADIO_SERVER_NAME"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+// Drawing on canvases, and fetching what is drawn. It is given its canvases and looks nothing up in the page.
+const Draw = (() => {
+  /** Base64 of 256 RGB triples -> 256 opaque canvas pixels. */
+  function lut(base64) {
+    const rgb = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    return Uint32Array.from({ length: 256 }, (_, i) =>
+      ((255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]) >>> 0);
+  }
+
+  /** The same colours, clear in the middle: where a signed map is near zero the photograph shows. */
+  function faded(lut) {
+    const alpha = (i) => Math.round(255 * Math.min(1, 3 * Math.abs(i - 127.5) / 127.5));
+    return lut.map((pixel, i) => ((pixel & 0xffffff) | (alpha(i) << 24)) >>> 0);
+  }
+
+  const scratch = {}; // one small canvas for each size of field, painted and copied away at once
+
+  function paint({ values, size }, [low, high], lut) {
+    const ctx = scratch[size] ||= new OffscreenCanvas(size, size).getContext('2d');
+    const image = ctx.createImageData(size, size), pixels = new Uint32Array(image.data.buffer);
+    const gain = high > low ? 255 / (high - low) : 0;
+    for (let i = 0; i < pixels.length; i++) {
+      const level = (values[i] - low) * gain + 0.5;
+      pixels[i] = lut[level < 0 ? 0 : level > 255 ? 255 : level | 0];
+    }
+    ctx.putImageData(image, 0, 0);
+    return ctx.canvas;
+  }
+
+  // White on a dark edge is seen on any photograph and any colours.
+  function cased(ctx, unit, path) {
+    ctx.beginPath();
+    path();
+    for (const [style, width] of [['rgb(0 0 0 / 50%)', 3.5], ['#fff', 1.5]]) {
+      ctx.strokeStyle = style;
+      ctx.lineWidth = width * unit;
+      ctx.stroke();
+    }
+  }
+
+  function crosshair(ctx, unit, { x, y }) {
+    const { width, height } = ctx.canvas, gap = 5 * unit;
+    const [cx, cy] = [x * width, y * height].map((at) => Math.floor(at) + 0.5); // sharp on the pixel grid
+    cased(ctx, unit * 0.67, () => {
+      for (const [ax, ay, bx, by] of [[0, cy, cx - gap, cy], [cx + gap, cy, width, cy], [cx, 0, cx, cy - gap],
+        [cx, cy + gap, cx, height]]) { ctx.moveTo(ax, ay); ctx.lineTo(bx, by); }
+    });
+  }
+
+  /** One frame: photograph, map, box, crosshair. `unit` is the number of canvas pixels in a CSS pixel. */
+  function frame(ctx, { photo, field, limits, lut, opacity, box, cursor, unit }) {
+    const { width, height } = ctx.canvas;
+    ctx.clearRect(0, 0, width, height);
+    ctx.drawImage(photo, 0, 0, width, height);
+    if (limits) {
+      ctx.globalAlpha = opacity;
+      ctx.drawImage(paint(field, limits, lut), 0, 0, width, height);
+      ctx.globalAlpha = 1;
+    }
+    if (box) {
+      const [x, y, w, h] = box, [sx, sy] = [width / field.size, height / field.size];
+      cased(ctx, unit, () => ctx.rect(x * sx, y * sy, w * sx, h * sy));
+    }
+    if (cursor) crosshair(ctx, unit, cursor);
+  }
+
+  /** The colours from low to high, one pixel high; CSS stretches it. */
+  function legend(canvas, lut) {
+    canvas.width = 256;
+    canvas.height = 1;
+    const image = new ImageData(256, 1);
+    new Uint32Array(image.data.buffer).set(lut);
+    canvas.getContext('2d').putImageData(image, 0, 0);
+  }
+
+  async function get(url) {
+    const answer = await fetch(url);
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    return answer;
+  }
+
+  /** A MapData value -> { photo, maps, info }. */
+  async function load({ image, maps, info }) {
+    const [buffer, photo] = await Promise.all([
+      get(maps.url).then((answer) => answer.arrayBuffer()),
+      get(image.url).then((answer) => answer.blob()).then((blob) => createImageBitmap(blob))]);
+    return { photo, info, maps: Maps.decode(buffer, info.grid[0] * info.grid[1], info.scales) };
+  }
+
+  /** Give a canvas the screen's pixels. Returns how many make a CSS pixel; 0 while it is in a hidden tab. */
+  function fit(canvas, most = 3) {
+    const unit = Math.min(window.devicePixelRatio || 1, most), size = canvas.getBoundingClientRect();
+    const [width, height] = [size.width, size.height].map((side) => Math.round(side * unit));
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+    return width && height ? unit : 0;
+  }
+
+  const layers = new WeakMap();
+
+  /** The photograph at the frames' size, resampled once and not at every draw; grey, if colour is to mean the map only. */
+  function layer(photo, { width, height }, grey = false) {
+    const both = layers.get(photo) ?? {}, kept = both[grey];
+    if (kept?.width === width && kept.height === height) return kept;
+    const canvas = new OffscreenCanvas(width, height), ctx = canvas.getContext('2d');
+    ctx.imageSmoothingQuality = 'high';
+    ctx.drawImage(photo, 0, 0, width, height);
+    if (grey) {
+      ctx.globalCompositeOperation = 'saturation'; // ctx.filter is missing in Safari
+      ctx.fillStyle = '#808080';
+      ctx.fillRect(0, 0, width, height);
+    }
+    layers.set(photo, { ...both, [grey]: canvas });
+    return canvas;
+  }
+
+  /** Wrap a drawing function so that a burst of calls draws once, at the next frame of the screen. */
+  function coalesced(draw) {
+    let waiting = 0;
+    return () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); };
+  }
+
+  return { lut, faded, frame, legend, load, fit, layer, coalesced };
+})();

@@ -1,0 +1,114 @@
+// The "All methods" tab: a row for each method, a column for each source. A picked row tells Python its method.
+const $ = (selector, root = element) => root.querySelector(selector);
+const SIDE = 112; // a thumbnail needs no more
+const OPACITY = 0.55;
+const table = Draw.lut(props.luts.turbo);
+const state = { data: null, cells: [], fresh: false, loads: 0 };
+
+function make(tag, className, text = '') {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
+}
+
+async function load(value) {
+  const turn = ++state.loads; // a later value makes this one stale
+  if (!value?.maps) return visible(null);
+  try {
+    const data = await Draw.load(value);
+    if (turn === state.loads) accept(data);
+  } catch (error) {
+    if (turn === state.loads) visible(`The maps could not be loaded (${error.message}). Choose the photograph again.`);
+  }
+}
+
+function visible(message) {
+  if (message === null) state.data = null;
+  $('.error').textContent = message ?? '';
+  $('.error').hidden = !message;
+  $('.empty').hidden = Boolean(state.data || message);
+  $('.sheet').hidden = !state.data;
+}
+
+function accept(data) {
+  Object.assign(state, { data, cells: [], fresh: true });
+  const { info } = data;
+  $('.what .class').textContent = info.class ?? '';
+  $('.all').style.setProperty('--aspect', data.photo.width / data.photo.height);
+  $('thead tr').replaceChildren(make('td', 'corner'), ...info.columns.map(columnHead));
+  $('tbody').replaceChildren(...info.rows.map(methodRow));
+  sizes.disconnect();
+  state.cells.forEach(({ canvas }) => sizes.observe(canvas));
+  visible('');
+  ask();
+}
+
+function columnHead(title) {
+  const head = make('th', 'column', title);
+  head.scope = 'col';
+  return head;
+}
+
+function methodRow(row) {
+  const line = make('tr', 'method');
+  line.dataset.method = row.method;
+  line.append(rowHead(row), ...row.cells.map((cell, i) => thumbnail(cell, row, state.data.info.columns[i])));
+  line.addEventListener('click', () => pick(line, row.method));
+  return line;
+}
+
+function rowHead(row) {
+  const head = make('th', 'name'), button = make('button', 'pick', row.label), note = row.note ?? '';
+  head.scope = 'row';
+  button.type = 'button';
+  button.title = `Compare with ${row.label}`;
+  head.append(button);
+  if (note.toLowerCase().startsWith('identical')) {
+    const badge = make('span', 'badge', '=');
+    badge.title = note;
+    badge.setAttribute('aria-hidden', 'true'); // the note itself is read
+    head.append(' ', badge);
+  }
+  if (row.class_free) head.append(make('span', 'free', 'the same for every class'));
+  if (note) head.append(make('span', 'note', note));
+  return head;
+}
+
+function thumbnail({ source, map, note }, row, title) {
+  const cell = make('td', 'cell'), array = map == null ? null : state.data.maps[map];
+  const field = Maps.field(array, state.data.info.grid, SIDE);
+  if (!field) {
+    cell.append(make('span', 'none', note || 'No map.'));
+    return cell;
+  }
+  const canvas = cell.appendChild(make('canvas', 'thumb'));
+  canvas.dataset.source = source;
+  canvas.setAttribute('role', 'img');
+  canvas.setAttribute('aria-label', `${row.label}, ${title}${field.blank ? ': blank' : ''}`);
+  if (field.blank) cell.append(make('span', 'blank', 'blank'));
+  state.cells.push({ canvas, field });
+  return cell;
+}
+
+function pick(line, method) {
+  for (const row of line.parentElement.children) row.classList.toggle('picked', row === line);
+  trigger('pick', { value: method });
+}
+
+const ask = Draw.coalesced(() => {
+  if (!state.data) return;
+  const units = state.cells.map(({ canvas }) => Draw.fit(canvas, 2)); // measure first: one layout a draw
+  state.cells.forEach(({ canvas, field }, i) => {
+    if (!units[i]) return;
+    const photo = Draw.layer(state.data.photo, canvas), [limits] = Maps.limits([field], 'each');
+    Draw.frame(canvas.getContext('2d'), { photo, field, limits, lut: table, opacity: OPACITY, unit: units[i] });
+  });
+  if (!state.fresh || !units.every(Boolean)) return;
+  state.fresh = false;
+  element.dataset.ready = Number(element.dataset.ready ?? 0) + 1;
+});
+
+const sizes = new ResizeObserver(ask);
+watch('value', () => load(props.value));
+load(props.value);

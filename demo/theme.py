@@ -1,0 +1,33 @@
+"""Colours, fonts and the few page rules that Gradio's theme has no word for."""
+
+import gradio as gr
+
+SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+THEME = gr.themes.Default(
+    primary_hue=gr.themes.colors.teal, neutral_hue=gr.themes.colors.slate, font=SANS, font_mono=MONO, radius_size="sm"
+).set(
+    # the stock greys miss AA contrast on their own backgrounds
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_700",
+    block_label_text_color_dark="*neutral_200",
+)
+
+CSS = """
+.gradio-container main.fillable { max-width: 1360px !important; margin: 0 auto; }
+#heading { align-items: baseline; gap: 0 1rem; }
+#heading h1 { font-size: 1.25rem; margin: 0; }
+#heading p { margin: 0; color: var(--body-text-color-subdued); }
+#controls { gap: var(--layout-gap); }
+#photo .image-container, #photo .image-frame { max-height: 240px; }
+.fetcher { position: absolute !important; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media (max-width: 760px) {
+  .gradio-container main.fillable { padding: 12px !important; }
+  #stage { order: -1; min-width: 100% !important; }
+  #controls { min-width: 100% !important; }
+}
+"""
