@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import timm
+import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from . import cuts, heads
+from . import checkpoints, cuts, heads
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def find(name: str) -> Backbone:
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    if timm.is_model(name):
+    if timm.is_model(name) and _is_tag(name):
         return Backbone(name, cuts.generic, "generic cut", size=None, stride=16)
     known = [*BACKBONES, *timm.list_models()]
     near = difflib.get_close_matches(name.split(".")[0], known, n=3, cutoff=0.5)
@@ -87,6 +88,15 @@ def find(name: str) -> Backbone:
     )
 
 
+def _is_tag(name: str) -> bool:
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:  # timm knows the architecture but not the tag behind the dot
+        return False
+    return True
+
+
+@torch.enable_grad()  # a cut looks at gradients to see which layers belong to the head
 def build(
     name: str, weights: str | Path | None = "hub", num_classes: int | None = None, stride: int | None = None
 ) -> Parts:
@@ -126,8 +136,7 @@ def _create(backbone: Backbone, weights: str | Path | None, num_classes: int | N
                 pass  # this architecture has no such option: its own stride is used
         return timm.create_model(backbone.timm, **options)
     except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise WeightsError(f"The weights do not fit {backbone.timm!r}: {reason}") from error
+        raise WeightsError(f"The weights do not fit {backbone.timm!r}: {checkpoints.misfit(error)}.") from error
 
 
 def class_names(count: int, native: bool) -> tuple[str, ...]:

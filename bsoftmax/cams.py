@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .heads import is_gap_linear, pools_first
+from .heads import GlobalAveragePool, is_gap_linear, pools_first
 from .model import DualBranch
 from .sources import find as find_source
 from .view import Evidence, Tick, View
@@ -134,7 +134,10 @@ def weigh(evidence: Evidence, method: str, clamp: bool | None = None, tick: Tick
     entry = find(method)
     if reason := unavailable(evidence.view.model, method):
         raise ValueError(reason)
-    alpha = entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))
+    kept = evidence.view.weights if entry.class_free else evidence.weights
+    if method not in kept:
+        kept[method] = entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))
+    alpha = kept[method]
     clamp = evidence.source.clamp if clamp is None else clamp
     return alpha.clamp(min=0) if clamp and not entry.class_free else alpha
 
@@ -161,7 +164,8 @@ def explain(
     fits = not k.is_floating_point() and k.shape in ((), (1,), (len(x),))
     if not fits or k.min() < 0 or k.max() >= len(model.classes):
         raise ValueError(
-            f"Classes are whole numbers from 0 to {len(model.classes) - 1}, one for all images or one each, got {k.tolist()}."
+            f"Classes are whole numbers from 0 to {len(model.classes) - 1}, one for all images or one each, "
+            f"got {k.tolist()}."
         )
     return class_map(view.evidence(source, k), method, clamp)
 
@@ -171,6 +175,18 @@ def unavailable(model: DualBranch, method: str) -> str | None:
     if method == "cam" and not is_gap_linear(model.neck, model.softmax):
         return "CAM needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM."
     return None
+
+
+def default(model: DualBranch) -> str:
+    """CAM where the head allows it, else Grad-CAM."""
+    return "cam" if unavailable(model, "cam") is None else "gradcam"
+
+
+def takes_seconds(model: DualBranch, method: str) -> bool:
+    """Whether a method runs the trunk, or a head that is more than pooling and linear layers, once a channel."""
+    return METHODS[method].slow or (
+        METHODS[method].needs == "ablated" and not isinstance(model.neck, GlobalAveragePool)
+    )
 
 
 def identical_by_construction(model: DualBranch, source: str, clamp: bool | None = None) -> list[frozenset[str]]:

@@ -22,6 +22,12 @@ class CheckpointError(ValueError):
     """A file of weights that cannot be used; the message says what was expected, what was found, what to do."""
 
 
+def misfit(error: Exception) -> str:
+    """What did not fit, of an error of load_state_dict: its first line is a heading, the second the first misfit."""
+    lines = str(error).splitlines() or [""]
+    return lines[min(1, len(lines) - 1)].strip().rstrip(".")[:200]
+
+
 def versions() -> dict[str, str]:
     """The versions a result depends on."""
     import timm

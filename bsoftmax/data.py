@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
 from .images import SUFFIXES, read_rgb
 
@@ -97,6 +99,28 @@ def load_squares(images: ImageSet, size: int, tick: Callable[[int, int], None] |
             if tick:
                 tick(n + 1, len(images))
     return out
+
+
+class Augmented(Dataset):
+    """Random resized crops, flips and colour jitter of images held in memory (uint8 [n,3,S,S])."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, size: int, crop_area: tuple[float, float], jitter: float
+    ) -> None:
+        self.images, self.labels = images, labels
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=crop_area, antialias=True),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(jitter, jitter, jitter),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(self.images[index]), self.labels[index]
 
 
 def batches(total: int, size: int) -> Iterator[slice]:

@@ -98,7 +98,7 @@ def figure(
 
     M = SCALES[scale](enlarge(S)) in [0, 1], stretched over the whole picture, coloured, and laid on it. `signed`
     always takes a diverging colour map. Boxes, where `tau` is given, are of the rectified map whatever the scale.
-    Strings appear as they are. Raises ValueError for no maps, maps that are not [P,Q] or not finite, and whatever render refuses.
+    Strings appear as they are. Raises ValueError for no maps, maps not [P,Q] or not finite, and what render refuses.
     """
     maps = _maps(rows)
     fine = [render.enlarge(S) for S in maps]

@@ -44,7 +44,8 @@ class Spec:
             pre = meta["preprocessing"]
             preprocessing = Preprocessing(int(pre["size"]), tuple(pre["mean"]), tuple(pre["std"]))
             known = {f.name: meta[f.name] for f in dataclasses.fields(cls) if f.name in meta}
-            return cls(**{**known, "classes": tuple(map(str, meta["classes"])), "preprocessing": preprocessing})
+            known |= {"classes": tuple(map(str, meta["classes"])), "origin": dict(meta.get("origin", {}))}
+            return cls(**known | {"preprocessing": preprocessing})
         except (KeyError, TypeError, ValueError) as error:
             raise checkpoints.CheckpointError(
                 f"The checkpoint's description is incomplete ({error}): save it again."
@@ -84,6 +85,18 @@ class DualBranch(
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.trunk.parameters()).device
+
+    def class_number(self, name: str | int) -> int:
+        """The class a person means, by number or by name. Raises ValueError, naming some, for one there is not."""
+        text = str(name).strip().lower()
+        if text.isdecimal() and int(text) < len(self.classes):
+            return int(text)
+        lowered = [c.lower() for c in self.classes]
+        for candidate in (text, text.replace(" ", "_")):
+            if candidate in lowered:
+                return lowered.index(candidate)
+        some = ", ".join([c for c in self.classes if text and text in c.lower()][:5] or self.classes[:5])
+        raise ValueError(f"This model has no class {str(name)!r} among its {len(self.classes)}; some are: {some}.")
 
     def classifier(self, branch: str) -> nn.Module:
         """The "softmax" or the "sigmoid" classifier. Raises ValueError when the branch has not been trained."""
@@ -144,7 +157,7 @@ class DualBranch(
         `half` stores the trunk's matrices in half precision. Raises OSError when the folder cannot be written.
         """
         inside, state = self._inside(), self.state_dict()
-        if half:
+        if half and "trunk" in inside:  # what is not in the file keeps its precision, and its hash
             state = {k: v.half() if k.startswith("trunk.") and v.ndim > 1 else v for k, v in state.items()}
         tensors = {k: v for k, v in state.items() if k.split(".")[0] in inside and not k.endswith(COUNTERS)}
         meta = dataclasses.asdict(self.spec) | {"versions": checkpoints.versions()}
@@ -181,9 +194,9 @@ class DualBranch(
             )
         try:
             self.load_state_dict(tensors, strict=False)
-        except RuntimeError as error:  # the first line is a heading, the second the first mismatch
-            reason = str(error).splitlines()[1].strip()
-            raise checkpoints.CheckpointError(f"{name!r} does not fit {self.spec.trunk!r}: {reason[:200]}") from error
+        except RuntimeError as error:
+            reason = checkpoints.misfit(error)
+            raise checkpoints.CheckpointError(f"{name!r} does not fit {self.spec.trunk!r}: {reason}.") from error
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(Path(save_directory) / FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from typing import Any
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, WeightedRandomSampler
 from torchvision.transforms import v2
 
 from . import checkpoints
-from .backbones import build
-from .data import ImageSet, batches
+from .backbones import Parts, build
+from .data import Augmented, ImageSet, batches
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recipe:
     """SGD with Nesterov momentum, label smoothing, averaged weights; most epochs small, the last ones at full size."""
 
     trunk: str = "resnet10t"
-    stages: tuple[Stage, ...] = (Stage(128, 32, 30, 0.12, 3.0), Stage(224, 16, 5, 0.02, 0.5))
+    stages: tuple[Stage, ...] = (Stage(128, 32, 30, 0.12, 3.0), Stage(224, 16, 4, 0.02, 0.5))
     batch: int = 64
     momentum: float = 0.9
     weight_decay: float = 1e-3
@@ -47,8 +48,8 @@ class Recipe:
     seed: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """The recipe as plain data, for the checkpoint's metadata."""
-        return asdict(self)
+        """The recipe as plain data, as the checkpoint's metadata give it back."""
+        return json.loads(json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -65,31 +66,23 @@ class Step:
     val_accuracy: float | None = None
 
 
-class Augmented(Dataset):
-    """Random resized crops, flips and colour jitter of images held in memory (uint8 [n,3,S,S])."""
+class Net(nn.Module):
+    """Trunk, neck and softmax head, all of it to be trained, under the names of a model file."""
 
-    def __init__(self, images: Tensor, labels: Tensor, size: int, recipe: Recipe) -> None:
-        self.images, self.labels = images, labels
-        self.transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(size, scale=recipe.crop_area, antialias=True),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(recipe.jitter, recipe.jitter, recipe.jitter),
-            ]
-        )
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.trunk, self.neck, self.softmax = parts.trunk, parts.neck, parts.classifier
+        self.requires_grad_(True)
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(self.images[index]), self.labels[index]
+    def forward(self, x: Tensor) -> Tensor:
+        return self.softmax(self.neck(*self.trunk(x)))
 
 
 @dataclass
 class Classifier:
-    """Trunk, neck and head under training, with the averaged copy that is kept."""
+    """A network under training, with the averaged copy that is kept."""
 
-    net: nn.Sequential
+    net: Net
     ema: ModelEmaV3
     mean: Tensor
     std: Tensor
@@ -97,6 +90,7 @@ class Classifier:
     momenta: dict[str, Tensor] = field(default_factory=dict)
 
     def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels [B,3,S,S] -> the network's input, on its device."""
         x = pixels.to(self.device, torch.float32, memory_format=torch.channels_last) / 255
         return (x - self.mean) / self.std
 
@@ -113,19 +107,15 @@ def _classifier(
     recipe: Recipe, stage: Stage, classes: int, device: torch.device, state: dict[str, Tensor]
 ) -> Classifier:
     parts = build(recipe.trunk, weights=None, num_classes=classes, stride=stage.output_stride)
-    net = nn.Sequential()
-    net.add_module("trunk", parts.trunk)
-    net.add_module("neck", parts.neck)
-    net.add_module("softmax", parts.classifier)
-    net = net.to(device, memory_format=torch.channels_last)
+    net = Net(parts).to(device, memory_format=torch.channels_last)
     ema = ModelEmaV3(net, decay=recipe.ema, use_warmup=True)
     if state:
         net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
         ema.module.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("ema.")})
     momenta = {k[4:]: v for k, v in state.items() if k.startswith("mom.")}
-    shape = (1, 3, 1, 1)
-    mean = torch.tensor(parts.preprocessing.mean, device=device).view(shape)
-    std = torch.tensor(parts.preprocessing.std, device=device).view(shape)
+    mean, std = (
+        torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (parts.preprocessing.mean, parts.preprocessing.std)
+    )
     return Classifier(net, ema, mean, std, device, momenta)
 
 
@@ -152,7 +142,7 @@ def _loader(images: Tensor, labels: Tensor, stage: Stage, recipe: Recipe, seed: 
     weights = counts[labels] ** -0.5  # a class is drawn in proportion to the root of its size
     generator = torch.Generator().manual_seed(seed)
     sampler = WeightedRandomSampler(weights, len(labels), generator=generator)
-    dataset = Augmented(images, labels, stage.size, recipe)
+    dataset = Augmented(images, labels, stage.size, recipe.crop_area, recipe.jitter)
     return DataLoader(dataset, recipe.batch, sampler=sampler, num_workers=workers, drop_last=True, generator=generator)
 
 
@@ -185,13 +175,16 @@ def pretrain(
 
     `train`, `val`: (uint8 [n,3,S,S], int64 [n]). After each epoch everything needed to go on is written to
     `state_path` (atomically); called again with the same recipe it goes on there. `averaged_weights` reads the result.
+    Raises ValueError for fewer images than one batch, CheckpointError when the state is another recipe's.
     """
     where = torch.device(device)
     precision = fast_precision(where)
-    state, meta = checkpoints.read(state_path) if state_path.exists() else ({}, {})
-    if meta and meta["recipe"] != _plain(recipe.describe()):
-        raise checkpoints.CheckpointError(f"{str(state_path)!r} belongs to another recipe: move it away to start anew.")
-    done, start = meta.get("epochs_done", 0), time.monotonic()
+    if len(train[0]) < recipe.batch:
+        raise ValueError(
+            f"Expected at least {recipe.batch} images to train on, which make one batch, got {len(train[0])}."
+        )
+    state, done = _resume(state_path, recipe)
+    start = time.monotonic()
     total = sum(stage.epochs for stage in recipe.stages)
     torch.manual_seed(recipe.seed + done)
     first = 0
@@ -211,28 +204,37 @@ def pretrain(
                 lr = _lr(stage, epoch - first + (step + 1) / len(loader))
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                with torch.autocast(where.type, precision, enabled=precision is not None):
-                    logits = model.net(model.normalise(pixels))
-                loss = nn.functional.cross_entropy(
-                    logits.float(), labels.to(where), label_smoothing=recipe.label_smoothing
-                )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+                loss = _learn(model, optimizer, pixels, labels, recipe.label_smoothing, precision)
                 model.ema.update(model.net, step=epoch * len(loader) + step)
-                yield Step(epoch, total, step + 1, len(loader), loss.item(), lr, time.monotonic() - start)
+                yield Step(epoch, total, step + 1, len(loader), loss, lr, time.monotonic() - start)
             done = epoch + 1
             _save_state(state_path, model, optimizer, {"recipe": recipe.describe(), "epochs_done": done})
             score = accuracy(model.ema.module, model, *val, stage.size)
-            yield Step(epoch, total, len(loader), len(loader), loss.item(), lr, time.monotonic() - start, score)
+            yield Step(epoch, total, len(loader), len(loader), loss, lr, time.monotonic() - start, score)
         state, first = checkpoints.read(state_path)[0], last
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+def _learn(
+    model: Classifier, optimizer: torch.optim.SGD, pixels: Tensor, labels: Tensor, smoothing: float,
+    precision: torch.dtype | None,
+) -> float:  # fmt: skip
+    with torch.autocast(model.device.type, precision, enabled=precision is not None):
+        logits = model.net(model.normalise(pixels))
+    loss = nn.functional.cross_entropy(logits.float(), labels.to(model.device), label_smoothing=smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _resume(path: Path, recipe: Recipe) -> tuple[dict[str, Tensor], int]:
+    """State and number of epochs done, both empty where there is no file yet."""
+    if not path.exists():
+        return {}, 0
+    state, meta = checkpoints.read(path)
+    if meta.get("recipe") != recipe.describe():
+        raise checkpoints.CheckpointError(f"{str(path)!r} belongs to another recipe: move it away to start anew.")
+    return state, meta["epochs_done"]
 
 
 def averaged_weights(state_path: Path) -> dict[str, Tensor]:

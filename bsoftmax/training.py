@@ -31,6 +31,14 @@ class BranchConfig:
     init: str = "fresh"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a configuration that cannot train."""
+        for name in ("views", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.lr < math.inf:
+            raise ValueError(f"lr must be a number of at least 0, got {self.lr}.")
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -100,6 +108,7 @@ def fit(
 
     Every epoch sees each image once, in one of its V views drawn at random. Stop iterating to stop training: what was
     learnt stays in `branch`. `val`: ([m,N_pen], [m]) for the accuracy reported; otherwise it is the training accuracy.
+    Raises ValueError when the loss is no longer a number.
     """
     V, n, _ = h.shape
     generator = torch.Generator().manual_seed(config.seed)
@@ -123,6 +132,10 @@ def fit(
             total += loss.item() * len(index)
             hits += int((logits.argmax(1) == labels[index]).sum())
         branch.eval()
+        if not math.isfinite(total):
+            raise ValueError(
+                f"The loss left all bounds in epoch {epoch + 1}: train with a learning rate below {config.lr}."
+            )
         accuracy = 100 * hits / n if val is None else top1(branch, *val)
         yield Epoch(epoch + 1, config.epochs, total / n, accuracy, time.monotonic() - start)
 

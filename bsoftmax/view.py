@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from torch import Tensor, nn
 
 from .heads import GlobalAveragePool
 from .model import DualBranch
@@ -24,6 +24,7 @@ class View:
     def __init__(self, model: DualBranch, x: Tensor) -> None:
         self.model, self.x = model, x
         self.F, self.tokens = model.features(x)
+        self.weights: dict[str, Tensor] = {}  # of the class-free methods, which every evidence shares
         self._masked: Tensor | None = None
 
     @cached_property
@@ -79,17 +80,22 @@ class View:
         tokens = None if self.tokens is None else self.tokens[b].expand(len(index), -1, -1)
         return self.model.neck(F, tokens)
 
-    def evidence(self, source: str, k: Tensor | int) -> Evidence:
-        """What a CAM method may look at when it explains class k ([B] or one number) by a source."""
-        return Evidence(self, find_source(source), torch.as_tensor(k).expand(len(self.F)).to(self.F.device))
+    def evidence(self, source: str, k: Tensor | int, classifier: nn.Module | None = None) -> Evidence:
+        """What a CAM method may look at when it explains class k ([B] or one number) by a source.
+
+        `classifier` stands in for the source's own: a distorted one, for example.
+        """
+        k = torch.as_tensor(k).expand(len(self.F)).to(self.F.device)
+        return Evidence(self, find_source(source), k, classifier)
 
 
 class Evidence:
     """The score of one source and class on one view: its value, its gradient at F, its values under perturbation."""
 
-    def __init__(self, view: View, source: Source, k: Tensor) -> None:
+    def __init__(self, view: View, source: Source, k: Tensor, classifier: nn.Module | None = None) -> None:
         self.view, self.source, self.k = view, source, k
-        self.classifier = view.model.classifier(source.branch)
+        self.classifier = classifier or view.model.classifier(source.branch)
+        self.weights: dict[str, Tensor] = {}  # alpha by method, unclamped, as they are asked for
 
     @property
     def F(self) -> Tensor:
