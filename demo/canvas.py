@@ -24,6 +24,8 @@ class MapData(GradioModel):
     image: FileData
     maps: FileData
     info: dict
+    features: FileData | None = None
+    rows: FileData | None = None
 
 
 def pack_maps(maps: np.ndarray) -> tuple[bytes, list[float]]:
@@ -61,13 +63,17 @@ class _MapCanvas(gr.HTML):
 
     data_model = MapData
     name = ""
+    parts: tuple[str, ...] = ()  # of the page: NAME.html stands where the component's own says <!-- NAME.html -->
     scripts: tuple[str, ...] = ()
 
     def __init__(self, value: MapData | None = None, **kwargs: Any):
+        html = _static(f"{self.name}.html")
+        for part in self.parts:
+            html = html.replace(f"<!-- {part}.html -->", _static(f"{part}.html"))
         super().__init__(
             value,
-            html_template=_static(f"{self.name}.html"),
-            css_template=_static(f"{self.name}.css"),
+            html_template=html,
+            css_template="".join(_static(f"{part}.css") for part in (self.name, *self.parts)),
             js_on_load="".join(map(_static, self.scripts)),
             apply_default_css=False,
             luts=colour_tables(),
@@ -93,10 +99,18 @@ class _MapCanvas(gr.HTML):
 
 
 class CompareCanvas(_MapCanvas):
-    """Identical frames side by side, one for each source of evidence, with the view's controls under them."""
+    """Identical frames side by side, one for each source of evidence; under them the Distort panel and the view.
+
+    With `server_functions=[redraw]`, `redraw(payload: dict) -> dict` answers for the heads that the browser cannot
+    distort by itself. The events `figure` and `sweep` ask for a file and carry the same payload.
+    """
 
     name = "compare"
-    scripts = ("maps.js", "draw.js", "view.js", "compare.js")
+    parts = ("lab",)
+    scripts = (
+        "maps.js", "distort.js", "draw.js", "view.js", "cursor.js", "scores.js", "link.js", "readout.js", "chooser.js",
+        "player.js", "lab.js", "compare.js",
+    )  # fmt: skip
 
 
 class GridCanvas(_MapCanvas):

@@ -133,7 +133,7 @@ def overview(look: Look, k: int, slow: bool = False, tick: Tick | None = None) -
         method = METHODS[key]
         cells: list[dict[str, Any]] = []
         for source in keys:
-            if method.slow and not (slow or look.view.has_masked):
+            if cams.takes_seconds(look.model, key) and not (slow or (method.slow and look.view.has_masked)):
                 cells.append({"source": source, "map": None, "note": "on request"})
                 continue
             with look.lock:

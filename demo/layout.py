@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from . import about, compare, methods
+from .handlers import Handlers
 from .session import Session
 
 
@@ -20,4 +21,6 @@ def build_app(session: Session) -> gr.Blocks:
                 methods.build(session, controls, tabs, tab)
             with gr.Tab("About", id="about"):
                 about.build(session)
+        restored = [controls.photo, controls.model, controls.canvas, controls.chosen, controls.method, controls.link]
+        app.load(Handlers(session).open_link, None, restored, api_visibility="private", show_progress="hidden")
     return app.queue(max_size=32, default_concurrency_limit=4)

@@ -10,8 +10,9 @@ from bsoftmax import METHODS
 
 from . import comparison as cmp
 from .canvas import GridCanvas, MapData
-from .compare import Controls, Handlers, ticker, to_browser
+from .compare import Controls
 from .doors import sentences
+from .handlers import Handlers, presented, ticker, to_browser
 from .session import Session
 
 
@@ -39,7 +40,7 @@ class GridHandlers(Handlers):
         if method not in METHODS:
             return gr.skip(), gr.skip(), gr.skip()
         look = self.look(photo, model)
-        data = to_browser(look, cmp.compare(look, look.model.class_number(chosen), method))
+        data = presented(look, look.model.class_number(chosen), method)
         return gr.Tabs(selected="compare"), gr.Dropdown(value=method), data
 
 
@@ -47,7 +48,7 @@ def build(session: Session, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> N
     """Lays out the grid; it is computed when the tab is opened."""
     handlers = GridHandlers(session)
     grid = GridCanvas(label="all methods", elem_id="grid")
-    slow = gr.Button("Add Score-CAM (one pass of the network for every channel)", size="sm", elem_id="add-slow")
+    slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
     seen = [controls.photo, controls.model, controls.chosen]
     tab.select(handlers.overview, seen, grid, api_name="overview", show_progress="hidden", concurrency_limit=4)
     slow.click(handlers.overview_slow, seen, grid, api_name="overview_slow", concurrency_limit=2)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -22,12 +22,17 @@ MODELS = 4  # models kept open
 T = TypeVar("T")
 
 
+def fingerprint(data: bytes) -> str:
+    """What a file is known by: its SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
 @dataclass(frozen=True)
 class Look:
     """One picture as one model saw it: the trunk has run, the rest is asked of `view`."""
 
     key: str
-    name: str
+    fingerprint: str
     model_name: str
     image: Image.Image
     view: View
@@ -63,6 +68,13 @@ class Store:
                     self._values.popitem(last=False)
             return value
 
+    def peek(self, key: str) -> Any | None:
+        """The value kept under `key`, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
 
 class Session:
     """Models and looks, shared by all requests; nothing kept here changes once it is made."""
@@ -90,10 +102,18 @@ class Session:
             data = Path(path).read_bytes()
         except OSError:
             raise ValueError("That picture is no longer on the server: upload it again.") from None
-        key = f"{model_name}|{hashlib.sha256(data).hexdigest()}"
+        sha = fingerprint(data)
+        key = f"{model_name}|{sha}"
 
         def make() -> Look:
             image = read_rgb(data, SHOWN_SIDE)
-            return Look(key, Path(path).stem, model_name, image, View(model, model.preprocess(image)))
+            return Look(key, sha, model_name, image, View(model, model.preprocess(image)))
 
         return self._looks.get(key, make)
+
+    def recall(self, key: str) -> Look:
+        """A look by its key. Raises ValueError when it has made room for later ones."""
+        look = self._looks.peek(key)
+        if look is None:
+            raise ValueError("This picture has left the server's memory: choose it again.")
+        return look

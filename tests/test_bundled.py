@@ -1,0 +1,96 @@
+"""The model in checkpoints/: what the README promises of it, on photographs."""
+
+import os
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+import reference as ref
+import torch
+
+from bsoftmax import METHODS, SOURCES, View, cams, checkpoints, open_model, zoo
+from bsoftmax.data import read_class_folders
+from bsoftmax.images import read_rgb
+from bsoftmax.training import extract, top1
+
+DATA = Path(os.environ.get("BSOFTMAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_model()
+
+
+@pytest.fixture(scope="module")
+def view(model):
+    return View(model, model.preprocess(read_rgb(gr.get_image("lion.jpg"))))
+
+
+@pytest.mark.parametrize(("file", "name"), [("cheetah1.jpg", "cheetah"), ("lion.jpg", "lion")])
+def test_the_example_photographs_are_classified_rightly_by_both_heads(model, file, name):
+    out = model(model.preprocess(read_rgb(gr.get_image(file))))
+    for logits in out.values():
+        assert model.classes[int(logits.argmax())] == name
+
+
+def test_the_file_is_small_enough_for_git_and_described(model):
+    path = zoo.bundled()["wild20"]
+    assert path.stat().st_size < 10_000_000
+    meta = checkpoints.read(path)[1]
+    assert len(meta["classes"]) == 20
+    assert meta["frozen_sha256"] == model.frozen_hash()
+    assert {"trunk", "sigmoid"} <= meta["training"].keys()
+    assert "command" in meta["training"]["trunk"]
+    assert checkpoints.file_hash(path)[:16] in (path.parent / "README.md").read_text()
+
+
+def test_maps_are_14_by_14_and_add_up_to_the_logit(model, view):
+    k = int(view.logits("softmax").argmax())
+    for branch in ("softmax", "sigmoid"):
+        S = cams.class_map(view.evidence(branch, k), "cam", clamp=False)[0]
+        assert S.shape == (14, 14)
+        bias = model.classifier(branch).bias[k]
+        torch.testing.assert_close(S.mean() + bias, view.logits(branch)[0, k], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_maps_equal_the_slow_reference(model, view, source, clamp):
+    k = int(view.logits("softmax").argmax())
+    evidence = view.evidence(source, k)
+    F, G = (t[0, :40].double().numpy() for t in (evidence.F, evidence.G))  # loops over 512 channels would take minutes
+    for key, alpha in ref.ALPHAS.items():
+        ours = METHODS[key].weights(*(torch.from_numpy(t)[None] for t in (F, G)))[0]
+        expected = np.asarray(alpha(F, G))
+        np.testing.assert_allclose(
+            np.broadcast_to(ours.numpy().squeeze(), expected.shape), expected, rtol=1e-6, atol=1e-12
+        )
+
+
+def test_identical_methods_are_identical(model, view):
+    k = int(view.logits("softmax").argmax())
+    for source in SOURCES:
+        for clamp in (False, True):
+            (group,) = cams.identical_by_construction(model, source, clamp)
+            maps = [cams.class_map(view.evidence(source, k), m, clamp)[0] for m in sorted(group)]
+            unit = [S / S.abs().max() for S in maps]
+            for other in unit[1:]:
+                torch.testing.assert_close(other, unit[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.realdata
+def test_the_bars_on_wild20_val(model):
+    folder = DATA / "wild20" / "val"
+    if not folder.is_dir():
+        if os.environ.get("BSOFTMAX_DATA"):
+            pytest.fail(f"BSOFTMAX_DATA is set, but there is no {folder}")
+        pytest.skip(f"no photographs in {folder}")
+    val = read_class_folders(folder)
+    h, y = extract(model, val)[0], torch.tensor(val.labels)
+    softmax, sigmoid = top1(model.softmax, h, y), top1(model.sigmoid, h, y)
+    assert softmax >= 89
+    assert sigmoid >= softmax - 2
+    stated = model.spec.metrics["val"]
+    assert stated["softmax_top1"] == pytest.approx(softmax, abs=0.1)
+    assert stated["sigmoid_top1"] == pytest.approx(sigmoid, abs=0.1)
