@@ -181,6 +181,7 @@ def test_every_endpoint_answers(client):
     for name in ("figure_png", "figure_pdf", "maps_npz"):
         path = Path(client.predict(photo, "wild20", "lion", "cam", api_name=f"/{name}"))
         seen[name] = path.stat().st_size > 1000 and path.suffix == "." + name.split("_")[1]
+    seen["stand"] = "rms" in client.predict(photo, "wild20", "lion", "cam", api_name="/stand")
     seen["overview"] = len(client.predict(photo, "wild20", "lion", api_name="/overview")["info"]["rows"]) == len(
         METHODS
     )
