@@ -38,8 +38,8 @@ from playwright.sync_api import Page, sync_playwright
 from timing import machine, table, verdict
 
 from bsoftmax import DualBranch
-from demo import compare as tab
 from demo import comparison, session
+from demo import handlers as tab
 from demo.layout import build_app
 from demo.theme import CSS, THEME
 

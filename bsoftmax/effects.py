@@ -97,10 +97,8 @@ def distort(view: View, k: int, method: str, distortion: Distortion) -> Outcome:
         raise ValueError(f"Expected a view of one picture, got {len(view.F)}.")
     own = {branch: view.model.classifier(branch) for branch in branches(view.model)}
     new = classifiers(view.model, distortion, k)
-    before, after = _maps(view, k, method, own), _maps(view, k, method, new)
-    with torch.no_grad():
-        logits = [{branch: module(view.h)[0] for branch, module in made.items()} for made in (own, new)]
-    return Outcome(before, after, *logits, _numbers(before, after, *logits, k))
+    (before, l0), (after, l1) = (_asked(view, k, method, made, SOURCES) for made in (own, new))
+    return Outcome(before, after, l0, l1, _numbers(before, after, l0, l1, k))
 
 
 def redrawn(
@@ -112,23 +110,20 @@ def redrawn(
     """
     made = classifiers(view.model, distortion, k)
     moving = {key for key in made if key == "softmax" or distortion.both}
-    keys = moving | ({"log-odds"} if distortion.only else set())
-    with torch.no_grad():
-        logits = {branch: made[branch](view.h)[0] for branch in moving}
-    return _maps(view, k, method, made, keys), logits
+    return _asked(view, k, method, made, moving | ({"log-odds"} if distortion.only else set()))
 
 
-def _maps(
-    view: View, k: int, method: str, made: dict[str, nn.Module], keys: Collection[str] = tuple(SOURCES)
-) -> dict[tuple[str, bool], Tensor]:
-    maps = {}
-    for key, source in SOURCES.items():
-        if key not in keys:
-            continue
-        if source.branch in made:
-            evidence = view.evidence(key, k, made[source.branch])
+def _asked(
+    view: View, k: int, method: str, made: dict[str, nn.Module], keys: Collection[str]
+) -> tuple[dict[tuple[str, bool], Tensor], dict[str, Tensor]]:
+    """Maps by (source, clamp) and logits by branch, each head passed once."""
+    maps, logits = {}, {}
+    for key in keys:
+        if (branch := SOURCES[key].branch) in made:
+            evidence = view.evidence(key, k, made[branch])
             maps |= {(key, clamp): cams.class_map(evidence, method, clamp)[0] for clamp in (False, True)}
-    return maps
+            logits.setdefault(branch, evidence.logits[0])
+    return maps, logits
 
 
 def _numbers(before: dict, after: dict, l0: dict[str, Tensor], l1: dict[str, Tensor], k: int) -> dict[str, Any]:

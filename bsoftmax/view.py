@@ -114,10 +114,20 @@ class Evidence:
     @cached_property
     def G(self) -> Tensor:
         """Gradient of the score at F [B,N,P,Q] (the derivative in Eq. 5), through the head only."""
+        F, logits = self._through_head
+        with torch.enable_grad():
+            return torch.autograd.grad(self.source.score(logits, self.k).sum(), F)[0]
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits [B,C] of the classifier that is asked, from the pass through the head that G takes back."""
+        return self._through_head[1].detach()
+
+    @cached_property
+    def _through_head(self) -> tuple[Tensor, Tensor]:
         F = self.view.F.detach().requires_grad_()
         with torch.enable_grad():
-            score = self._score(self.view.model.neck(F, self.view.tokens), self.k)
-            return torch.autograd.grad(score.sum(), F)[0]
+            return F, self.classifier(self.view.model.neck(F, self.view.tokens))
 
     @torch.no_grad()
     def masked_scores(self, tick: Tick | None = None) -> Tensor:
