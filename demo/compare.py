@@ -56,7 +56,8 @@ def build(session: Session) -> Controls:
                     f: gr.Button(text, size="sm", elem_id=f"get-{Path(f).suffix[1:]}")
                     for f, text in exports.FILES.items()
                 }
-                fetcher = gr.DownloadButton("file", elem_id="fetcher", elem_classes="fetcher")
+            # outside the accordion, whose contents are not on the page while it is closed
+            fetcher = gr.DownloadButton("file", elem_id="fetcher", elem_classes="fetcher")
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
             shown = presented(look, classes[0][1], method)
             canvas = CompareCanvas(shown, label="comparison", elem_id="compare", redraw=_redraw(session))

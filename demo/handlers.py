@@ -38,6 +38,7 @@ def presented(look: Look, k: int, method: str, tick: Tick | None = None) -> MapD
     value.info |= {
         "distort": lab.describe(look, k, method),
         "photo_token": look.key,
+        "model_name": look.model_name,
         "example": _examples().get(look.fingerprint),
     }
     if value.info["distort"]["live"]:
@@ -123,6 +124,7 @@ class Handlers:
             return (gr.skip(),) * 6
         name = wanted.get("example", EXAMPLES[0])
         photo = gr.get_image(name if name in EXAMPLES else EXAMPLES[0])
+        photo = processing_utils.save_file_to_cache(photo, get_upload_folder())  # from where the page may have it
         look = self.session.look(photo, wanted.get("model", zoo.DEFAULT))
         classes, allowed = cmp.ranked_classes(look), cmp.methods_of(look)
         k = look.model.class_number(wanted["class"]) if "class" in wanted else classes[0][1]

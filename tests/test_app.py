@@ -301,3 +301,46 @@ def test_a_corrupt_file_is_refused_in_words_and_the_page_lives(page, tmp_path):
     page.wait_for_selector("text=damaged")
     page.set_input_files("#photo input[type=file]", LION)
     ready(page, turn)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("wanted", ["example=lion.jpg&class=tiger&method=gradcam%2B%2B", "class=19&method=layercam"])
+def test_a_link_restores_the_page(chromium, url, wanted):
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{url}?{wanted}")
+    page.wait_for_function("document.querySelector('#compare')?.innerText.includes('Evidence for tiger')")
+    page.wait_for_timeout(1500)  # nothing that comes later may undo it
+    text = page.locator("#compare").inner_text()
+    assert "Evidence for tiger" in text
+    assert ("Grad-CAM++" if "gradcam" in wanted else "Layer-CAM") in text
+    assert page.locator("#class input").input_value() == "tiger"
+    context.close()
+
+
+@pytest.mark.browser
+def test_a_link_to_nowhere_is_a_sentence_and_the_page_lives(chromium, url):
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{url}?model=unicorn&class=%3Cimg%20src=x%20onerror=alert(1)%3E")
+    page.wait_for_selector("text=There is no model")
+    ready(page)
+    context.close()
+
+
+@pytest.mark.browser
+def test_a_distortion_can_be_taken_home(page):
+    page.locator("#compare .collapse").click()
+    page.wait_for_function("!document.querySelector('#compare .undo').disabled")
+    for button, suffix in ((".figure", ".png"), (".sweep", ".gif")):
+        with page.expect_download(timeout=60_000) as download:
+            page.locator(f"#compare button{button}").click()
+        assert download.value.suggested_filename.endswith(f"distorted{suffix}")
+        assert Image.open(download.value.path()).size[0] > 300
+
+
+@pytest.mark.browser
+def test_the_page_says_where_the_head_stands(page):
+    page.locator("#stand button").first.click()
+    page.wait_for_selector("#stand td:has-text('softmax')")
+    assert "rms" in page.locator("#stand").inner_text()
