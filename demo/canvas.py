@@ -108,8 +108,8 @@ class CompareCanvas(_MapCanvas):
     name = "compare"
     parts = ("lab",)
     scripts = (
-        "maps.js", "distort.js", "draw.js", "view.js", "cursor.js", "scores.js", "link.js", "readout.js", "chooser.js",
-        "player.js", "lab.js", "compare.js",
+        "maps.js", "distort.js", "draw.js", "view.js", "cursor.js", "scores.js", "words.js",
+        "link.js", "readout.js", "chooser.js", "player.js", "lab.js", "compare.js",
     )  # fmt: skip
 
 

@@ -131,8 +131,9 @@ def stand(look: Look, k: int, method: str) -> str:
     share = effects.gauge(look.model.softmax)["share"]
     verdict = "sits near the middle of its freedom" if share < 0.1 else "has drifted from the middle of its freedom"
     return "\n".join(lines) + (
-        f"\n\nThis softmax head {verdict}: cross-entropy's gradient sums to zero over classes, so training with weight "
-        "decay pulls the class-mean row to zero (0 %: centred). The freedom is real; where a head sits in it is a matter "
-        f"of its training.\n\nAdded to every channel, this map's box keeps half its overlap until a shift of {sides[0]} "
-        f"or {sides[1]}; rms is the class's own root mean square weight, {found['scale']:.3g}."
+        f"\n\nThis softmax head {verdict}: cross-entropy's gradient sums to zero over classes, so training with "
+        "weight decay pulls the class-mean row to zero (0 %: centred). The freedom is real; where a head sits in it is "
+        "a matter of its training.\n\n"
+        f"Added to every channel, this map's box keeps half its overlap until a shift of {sides[0]} or {sides[1]}; "
+        f"rms is the class's own root mean square weight, {found['scale']:.3g}."
     )

@@ -18,6 +18,8 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
+/* hidden, as it comes, would keep the frames from staying in sight */
+.gradio-container { overflow: clip !important; }
 .gradio-container main.fillable { max-width: 1360px !important; margin: 0 auto; }
 #heading { align-items: baseline; gap: 0 1rem; }
 #heading h1 { font-size: 1.25rem; margin: 0; }

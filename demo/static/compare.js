@@ -1,15 +1,19 @@
 // The Compare tab: identical frames over one photograph. Nothing here asks the server for anything but a new value's
-// two files. User strings (class and file names) go in by textContent and setAttribute only.
+// files. User strings (class and file names) go in by textContent and setAttribute only.
 
 const $ = (selector, root = element) => root.querySelector(selector);
 const BLANK = 'Blank: all weighted evidence here is negative.';
+const COLLAPSED = 'Blank: now all weighted evidence is negative. This is sign collapse.';
 const luts = Object.fromEntries(Object.entries(props.luts).map(([name, table]) => [name, Draw.lut(table)]));
 const settings = bindView(element, () => ask());
 const diverging = Draw.faded(luts.RdBu_r);
+const lab = bindLab($('.lab'), {
+  colours: luts.viridis, changed: () => ask(), announce, fire: trigger, ask: (payload) => server.redraw(payload),
+});
 
-// All that is drawn follows from this object. A column's `map(view)` may be replaced, by live distortion for example:
-// it must return a new array when the map has changed.
-const state = { data: null, columns: [], view: settings.values, cursor: null, fresh: false, loads: 0 };
+// All that is drawn follows from this object. A column's `base(view)` is the server's map, its `map(view)` what the lab
+// makes of it: a new array when the map has changed.
+const state = { data: null, columns: [], view: settings.values, cursor: null, fresh: false, told: null, loads: 0 };
 
 function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -32,14 +36,32 @@ const clampedIn = (column, view) => (view.clamp === 'paper' ? Boolean(column.cla
 async function load(value) {
   const turn = ++state.loads; // a later value makes this one stale
   if (!value?.maps) return clear();
+  const current = () => turn === state.loads;
   $('.cmp').setAttribute('aria-busy', 'true');
+  const numbers = lab.fetch(value); // the maps need not wait for them, unless they are to be shown distorted
   try {
-    const data = await Draw.load(value);
-    if (turn === state.loads) accept(data);
+    const data = await Draw.load(value), first = !state.data, early = lab.active ? await numbers : undefined;
+    if (current()) accept(data, early);
+    const late = await numbers;
+    if (current()) arm(early === undefined ? late : undefined, first);
   } catch (error) {
-    if (turn === state.loads) fail(error);
+    if (current()) fail(error);
   }
-  if (turn === state.loads) $('.cmp').removeAttribute('aria-busy');
+  if (current()) $('.cmp').removeAttribute('aria-busy');
+}
+
+/** The panel gets its numbers, if it has not got them yet. */
+function arm(numbers, first) {
+  if (numbers !== undefined) lab.adopt(state.data.info, numbers, evidence);
+  lab.follow(first);
+  ask();
+  element.dataset.lab = Number(element.dataset.lab ?? 0) + 1;
+}
+
+/** The map that tells object from background best: the sigmoid branch's, else the last column's. */
+function evidence() {
+  const column = state.columns.find(({ source }) => source === 'sigmoid') ?? state.columns.at(-1);
+  return column.base(state.view);
 }
 
 function clear() {
@@ -55,14 +77,17 @@ function fail(error) {
   if (!state.data) show($('.empty'), false);
 }
 
-function accept(data) {
-  Object.assign(state, { data, cursor: null, fresh: true });
+function accept(data, numbers) {
+  Object.assign(state, { data, cursor: null, fresh: true, told: null });
   frameCount(data.info.columns.length);
-  state.columns = data.info.columns.map((column, i) => ({
-    ...column, frame: $('.frames').children[i], map: (view) => mapOf(column, data.maps, view),
-  }));
+  state.columns = data.info.columns.map((column, i) => {
+    const base = (view) => mapOf(column, data.maps, view);
+    return { ...column, frame: $('.frames').children[i], base,
+      map: (view) => lab.map(column, column.clamp_applies && clampedIn(column, view), base(view)) };
+  });
+  lab.adopt(data.info, numbers, evidence);
   describe(data.info);
-  state.columns.forEach((column) => describeColumn(column, data.info));
+  state.columns.forEach((column) => describeColumn(column));
   [['.error', false], ['.empty', false], ['.sheet', true]].forEach(([name, visible]) => show($(name), visible));
   draw(state);
 }
@@ -92,28 +117,20 @@ function describe(info) {
   $('.frames').style.setProperty('--aspect', state.data.photo.width / state.data.photo.height);
 }
 
-function describeColumn(column, info) {
+function describeColumn(column) {
   const { frame } = column;
   say($('.title', frame), column.title);
   say($('.subtitle .what', frame), column.subtitle ?? '');
   say($('.scores .label', frame), column.bars_label ?? '');
-  say($('.scores .score', frame), column.score_text ?? '');
-  $('.scores ol', frame).replaceChildren(...(column.bars ?? []).map((bar) => barRow(bar, bar.name === info.class)));
   show($('.scores', frame), Boolean(column.bars?.length));
   $('canvas.map', frame).dataset.source = column.source;
 }
 
-function barRow({ name, value, text }, explained) {
-  const row = document.createElement('li'), parts = ['name', 'track', 'value'].map((part) => {
-    const node = row.appendChild(document.createElement('span'));
-    node.className = part;
-    return node;
-  });
-  row.classList.toggle('explained', explained);
-  parts[0].textContent = parts[0].title = name;
-  parts[1].style.setProperty('--part', Math.min(1, Math.max(0, Number(value) || 0)));
-  parts[2].textContent = text ?? Maps.number(value);
-  return row;
+/** The answers under a frame: the server's, or the lab's where the distortion has changed them. */
+function fillScores({ frame, source, bars, score_text }) {
+  const changed = lab.bars(source);
+  say($('.scores .score', frame), changed?.score ?? score_text ?? '');
+  fillBars($('.scores ol', frame), changed?.bars ?? bars ?? [], state.data.info.class);
 }
 
 // ---- drawing -------------------------------------------------------------------------------------------------------
@@ -129,23 +146,36 @@ function draw(state) {
   const limits = Maps.limits(fields, view.scale);
   const lut = view.scale === 'signed' ? diverging : luts[view.colours];
   const boxes = fields.map((field) => (view.box ? Maps.box(field, view.tau / 100) : null));
-  const units = shown.map((column) => Draw.fit($('canvas.map', column.frame))); // measure first: one layout a draw
+  const units = shown.map((column) => fitted($('canvas.map', column.frame))); // measure first: one layout a draw
   shown.forEach((column, i) => {
-    const layers = { field: fields[i], limits: limits[i], lut, box: boxes[i] };
-    if (units[i]) drawColumn(column, { ...layers, unit: units[i] });
-    reportColumn(column, layers);
+    column.layers = { field: fields[i], limits: limits[i], lut, box: boxes[i] };
+    if (units[i]) drawColumn(column, { ...column.layers, unit: units[i] });
   });
-  drawCommonLegend(limits.find(Boolean), lut);
+  state.told = { shown, ends: limits.find(Boolean), lut };
+  tell();
   if (state.fresh && units.every(Boolean)) {
     state.fresh = false;
     element.dataset.ready = Number(element.dataset.ready ?? 0) + 1;
   }
 }
 
+// Pictures at the display's rate; words and numbers, which no one reads that fast and which lay out the page, less often.
+const tell = Draw.paced(() => {
+  if (!state.data || !state.told) return;
+  const { shown, ends, lut } = state.told;
+  shown.forEach((column) => reportColumn(column, column.layers));
+  drawCommonLegend(ends, lut);
+  reportLab(state.columns[0]);
+}, 66);
+
 function drawColumn(column, layers) {
   const { view, cursor } = state, canvas = $('canvas.map', column.frame);
+  const { field, limits, lut, box, unit } = layers, { width, height } = canvas;
+  const shown = [field, ...limits ?? [], lut, box, unit, cursor, width, height, view.opacity, view.scale];
+  if (column.drawn?.length === shown.length && shown.every((part, i) => part === column.drawn[i])) return;
+  column.drawn = shown;
   const photo = Draw.layer(state.data.photo, canvas, view.scale === 'signed');
-  Draw.frame(canvas.getContext('2d'), { photo, opacity: view.opacity / 100, cursor, ...layers });
+  Draw.frame(canvas.getContext('2d', { alpha: false }), { photo, opacity: view.opacity / 100, cursor, ...layers });
 }
 
 function drawCommonLegend(ends, lut) {
@@ -160,94 +190,51 @@ function drawCommonLegend(ends, lut) {
 
 // ---- words and numbers ---------------------------------------------------------------------------------------------
 
+/** The lab is told of the first column's map and box, before and after. */
+function reportLab(column) {
+  const { view, data } = state, maps = [column.base(view), column.map(view)];
+  const boxes = maps.map((map) => Maps.box(Maps.field(map, data.info.grid), view.tau / 100));
+  lab.report({ maps, boxes, clamped: column.clamp_applies && clampedIn(column, view) });
+}
+
 function noteFor(column, field) {
   if (column.raw == null && !field) return column.note || 'No map.';
   if (!field) return 'No map.';
-  return field.blank && state.view.scale !== 'signed' ? BLANK : '';
+  if (!field.blank || state.view.scale === 'signed') return '';
+  return column.map(state.view) === column.base(state.view) ? BLANK : COLLAPSED;
 }
 
 function reportColumn(column, { field, limits, lut, box }) {
   const { frame } = column, { view, cursor } = state, note = noteFor(column, field);
   say($('.note', frame), note);
   show($('.note', frame), note !== '');
+  show($('.distorted', frame), column.map(view) !== column.base(view));
+  fillScores(column);
   const positive = clampedIn(column, view);
   say($('.tag', frame), column.clamp_applies && field ? (positive ? 'clamped' : 'unclamped') : '');
   $('.tag', frame).title = positive ? 'Negative channel weights are set to zero' : 'Channel weights of both signs';
   say($('.range', frame), field ? `${Maps.number(field.lo, field)} … ${Maps.number(field.hi, field)}` : '');
   say($('.here', frame), field && cursor ? Maps.number(Maps.valueAt(field, cursor), field) : '');
-  drawOwnLegend($('.legend.own', frame), { field, limits, lut });
-  const label = `${column.title}: ${note || inWords(field, box)}`, canvas = $('canvas.map', frame);
+  drawOwnLegend($('.legend.own', frame), { field, limits, lut }, state);
+  const label = `${column.title}: ${note || inWords(field, box, state.data.info.class)}`, canvas = $('canvas.map', frame);
   if (canvas.getAttribute('aria-label') !== label) canvas.setAttribute('aria-label', label);
 }
 
-function drawOwnLegend(legend, { field, limits, lut }) {
-  const { view, cursor } = state, bar = $('.bar', legend);
-  show(legend, view.scale === 'each');
-  legend.classList.toggle('off', !limits);
-  if (legend.hidden || !limits) return;
-  if (legend.lut !== lut) Draw.legend($('canvas', bar), legend.lut = lut);
-  say($('.low', legend), Maps.number(limits[0], field));
-  say($('.high', legend), Maps.number(limits[1], field));
-  show($('.cut', bar), view.box);
-  $('.cut', bar).style.left = `${view.tau}%`;
-  show($('.mark', bar), Boolean(cursor));
-  if (!cursor) return;
-  const part = (Maps.valueAt(field, cursor) - limits[0]) / (limits[1] - limits[0]);
-  $('.mark', bar).style.left = `${100 * Math.min(1, Math.max(0, part))}%`;
-}
-
-function inWords(field, box) {
-  const peak = field.values.indexOf(field.hi), third = (u) => Math.min(2, Math.floor(3 * u / field.size));
-  const where = `${['top', 'middle', 'bottom'][third(peak / field.size)]} ${['left', 'centre', 'right'][third(peak % field.size)]}`;
-  const share = box ? Math.round(100 * box[2] * box[3] / field.size ** 2) : 0;
-  return `map for ${state.data.info.class ?? 'the class'}, ${Maps.number(field.lo, field)} to ${Maps.number(field.hi, field)}, `
-    + `strongest at the ${where}${box ? `; the box takes ${share} % of the picture` : ''}.`;
-}
-
-// ---- input ---------------------------------------------------------------------------------------------------------
-
-function point(cursor) {
-  state.cursor = cursor && { x: Math.min(1, Math.max(0, cursor.x)), y: Math.min(1, Math.max(0, cursor.y)) };
-  ask();
-}
-
-function follow(event) {
-  if (!event.target.matches('canvas.map')) return event.pointerType === 'mouse' && state.cursor ? point(null) : undefined;
-  const { left, top, width, height } = event.target.getBoundingClientRect();
-  point({ x: (event.clientX - left) / width, y: (event.clientY - top) / height });
-}
-
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-function key(event) {
-  if (!event.target.matches('canvas.map')) return;
-  if (event.key === 'Escape') return point(null);
-  const step = STEPS[event.key];
-  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  const { x, y } = state.cursor ?? { x: 0.5, y: 0.5 }, [P, Q] = state.data.info.grid, by = event.shiftKey ? 1 : 1 / 4;
-  point({ x: x + step[0] * by / Q, y: y + step[1] * by / P });
-  announce();
-}
+// ---- start ---------------------------------------------------------------------------------------------------------
 
 let speaking = 0;
-function announce() { // a held key would flood a screen reader
+function announce(words) { // a held key would flood a screen reader
   clearTimeout(speaking);
-  speaking = setTimeout(() => {
-    if (!state.cursor) return;
-    const values = state.columns.filter((column) => !column.frame.hidden)
-      .map((column) => `${column.title} ${$('.here', column.frame).textContent || 'no map'}`);
-    const [across, down] = [state.cursor.x, state.cursor.y].map((u) => Math.round(100 * u));
-    say($('.live'), `${across} % across, ${down} % down: ${values.join(', ')}.`);
-  }, 400);
+  speaking = setTimeout(() => { const text = words(); if (text) say($('.live'), text); }, 400);
 }
 
-const sizes = new ResizeObserver(ask);
-const frames = $('.frames');
-frames.addEventListener('pointermove', follow);
-frames.addEventListener('pointerdown', follow);
-frames.addEventListener('pointerleave', (event) => { if (event.pointerType === 'mouse') point(null); });
-frames.addEventListener('keydown', key);
-frames.addEventListener('focusout', () => point(null));
+// The browser says when a frame's size changes; to ask it at every draw would lay out the page each time.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) target.size = contentRect;
+  ask();
+});
+const fitted = (canvas) => Draw.fit(canvas, 3, canvas.size ?? canvas.getBoundingClientRect());
+bindCursor($('.frames'), state, { moved: ask, announce });
 element.addEventListener('click', (event) => { if (!event.target.closest('.same')) $('.same').open = false; });
 settings.restore();
 watch('value', () => load(props.value));

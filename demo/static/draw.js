@@ -15,9 +15,13 @@ const Draw = (() => {
 
   const scratch = {}; // one small canvas for each size of field, painted and copied away at once
 
+  function sheet(size) {
+    const ctx = new OffscreenCanvas(size, size).getContext('2d'), image = ctx.createImageData(size, size);
+    return { ctx, image, pixels: new Uint32Array(image.data.buffer) };
+  }
+
   function paint({ values, size }, [low, high], lut) {
-    const ctx = scratch[size] ||= new OffscreenCanvas(size, size).getContext('2d');
-    const image = ctx.createImageData(size, size), pixels = new Uint32Array(image.data.buffer);
+    const { ctx, image, pixels } = scratch[size] ||= sheet(size);
     const gain = high > low ? 255 / (high - low) : 0;
     for (let i = 0; i < pixels.length; i++) {
       const level = (values[i] - low) * gain + 0.5;
@@ -73,6 +77,15 @@ const Draw = (() => {
     canvas.getContext('2d').putImageData(image, 0, 0);
   }
 
+  /** One channel of F in a canvas of its own size, from 0 (or its lowest) to its highest; CSS enlarges it. */
+  function thumb(canvas, values, [P, Q], lut) {
+    [canvas.width, canvas.height] = [Q, P];
+    const low = values.reduce((a, b) => Math.min(a, b), 0), high = values.reduce((a, b) => Math.max(a, b), low);
+    const image = new ImageData(Q, P), pixels = new Uint32Array(image.data.buffer);
+    pixels.set(Array.from(values, (v) => lut[high > low ? Math.round(255 * (v - low) / (high - low)) : 0]));
+    canvas.getContext('2d').putImageData(image, 0, 0);
+  }
+
   async function get(url) {
     const answer = await fetch(url);
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
@@ -88,8 +101,8 @@ const Draw = (() => {
   }
 
   /** Give a canvas the screen's pixels. Returns how many make a CSS pixel; 0 while it is in a hidden tab. */
-  function fit(canvas, most = 3) {
-    const unit = Math.min(window.devicePixelRatio || 1, most), size = canvas.getBoundingClientRect();
+  function fit(canvas, most = 3, size = canvas.getBoundingClientRect()) {
+    const unit = Math.min(window.devicePixelRatio || 1, most);
     const [width, height] = [size.width, size.height].map((side) => Math.round(side * unit));
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
@@ -120,5 +133,26 @@ const Draw = (() => {
     return () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); };
   }
 
-  return { lut, faded, frame, legend, load, fit, layer, coalesced };
+  /**
+   * Wrap a function so that it runs at once, then at most every `pause` milliseconds (less often where it is slow), and
+   * once more after the last call.
+   */
+  function paced(tell, pause) {
+    let waiting = 0, due = 0;
+    const run = () => {
+      const start = performance.now();
+      waiting = 0;
+      tell();
+      const end = performance.now();
+      due = end + Math.max(pause, 8 * (end - start));
+    };
+    return () => {
+      if (waiting) return;
+      const left = due - performance.now();
+      if (left <= 0) run();
+      else waiting = setTimeout(run, left);
+    };
+  }
+
+  return { lut, faded, frame, legend, thumb, get, load, fit, layer, coalesced, paced };
 })();

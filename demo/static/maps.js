@@ -46,14 +46,16 @@ const Maps = (() => {
     return out;
   }
 
-  /** torch's interpolate(mode="bicubic", align_corners=False) of one map [P, Q] to [size, size]. */
-  function upsample(map, P, Q, size = SIDE) {
+  /** torch's interpolate(mode="bicubic", align_corners=False) of one map [P, Q] to [size, size], kept within a range. */
+  function upsample(map, P, Q, size = SIDE, low = -Infinity, high = Infinity) {
     const wide = alongRows(map, P, Q, size), { index, weight } = taps(P, size), out = new Float32Array(size * size);
     for (let j = 0; j < size; j++) {
       const k = 4 * j, [w0, w1, w2, w3] = weight.subarray(k, k + 4);
       const [r0, r1, r2, r3] = index.subarray(k, k + 4).map((r) => r * size);
-      for (let i = 0; i < size; i++)
-        out[j * size + i] = wide[r0 + i] * w0 + wide[r1 + i] * w1 + wide[r2 + i] * w2 + wide[r3 + i] * w3;
+      for (let i = 0, at = j * size; i < size; i++) {
+        const value = wide[r0 + i] * w0 + wide[r1 + i] * w1 + wide[r2 + i] * w2 + wide[r3 + i] * w3;
+        out[at + i] = value < low ? low : value > high ? high : value;
+      }
     }
     return out;
   }
@@ -74,8 +76,7 @@ const Maps = (() => {
     const [low, high] = range(map);
     if (!Number.isFinite(low)) return null;
     const blank = high <= 0, flat = high === low; // interpolation would leave ripples on a flat map, to be blown up
-    const values = flat ? new Float32Array(size * size).fill(low) : upsample(map, P, Q, size);
-    for (let i = 0; i < values.length; i++) values[i] = Math.min(high, Math.max(low, values[i]));
+    const values = flat ? new Float32Array(size * size).fill(low) : upsample(map, P, Q, size, low, high);
     return { values, size, lo: low, hi: high, blank, boxes: new Map() };
   }
 
@@ -104,12 +105,14 @@ const Maps = (() => {
   }
 
   /** The rectified map as bytes, with a border of zeros so that a flood needs no bounds; and its largest byte. */
-  function bytes(field) {
-    const { size } = field, width = size + 2, out = new Uint8Array(width * width), values = rectified(field);
+  function bytes({ values, size, lo, hi }) {
+    const low = Math.max(lo, 0), span = Math.fround(hi - low), width = size + 2, out = new Uint8Array(width * width);
     let top = 0;
+    if (!(span > 0)) return { out, top, width };
     for (let y = 0; y < size; y++)
       for (let x = 0; x < size; x++) {
-        const level = Math.floor(Math.fround(values[y * size + x] * 255));
+        const value = values[y * size + x], unit = Math.fround(Math.fround((value > 0 ? value : 0) - low) / span);
+        const level = Math.floor(Math.fround(unit * 255)); // as `rectified`, without its array
         out[(y + 1) * width + x + 1] = level;
         if (level > top) top = level;
       }
