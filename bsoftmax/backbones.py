@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -163,12 +166,22 @@ def _download(timm_name: str) -> Path:
     if cfg is None or not cfg.hf_hub_id:
         raise WeightsError(f"The Hub has no weights for {timm_name!r}: name one of its tags, as in 'resnet50.tv_in1k'.")
     try:
-        return Path(hf_hub_download(cfg.hf_hub_id, "model.safetensors"))
+        return _from_hub(cfg.hf_hub_id, "model.safetensors")
     except Exception as error:  # offline, missing, denied: the remedy is the same
         raise WeightsError(
             f"The weights of {timm_name!r} could not be downloaded: bring 'model.safetensors' of the Hub's "
             f"{cfg.hf_hub_id!r} and save it as {str(weights_folder() / (timm_name + '.safetensors'))!r}."
         ) from error
+
+
+def _from_hub(repo: str, file: str) -> Path:
+    try:
+        return Path(hf_hub_download(repo, file, local_files_only=True))
+    except OSError:  # not in the cache
+        if not getproxies():  # offline, the Hub's own client would try for half a minute
+            address = urlsplit(constants.ENDPOINT)
+            socket.create_connection((address.hostname, address.port or 443), timeout=5).close()
+        return Path(hf_hub_download(repo, file))
 
 
 def _state(path: Path) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .backbones import BACKBONES
+from .backbones import BACKBONES, WeightsError
 from .model import DualBranch
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -18,7 +18,7 @@ def bundled() -> dict[str, Path]:
 
 def names() -> list[str]:
     """What can be opened by name: the bundled models first, then the trunks with an entry of their own."""
-    return [*bundled(), *BACKBONES]
+    return [*bundled(), *(name for name, entry in BACKBONES.items() if entry.complete)]
 
 
 def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub") -> DualBranch:
@@ -29,4 +29,6 @@ def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub") -
     path = bundled().get(str(name), Path(name))
     if path.suffix == ".safetensors" or path.is_file():
         return DualBranch.load(path)
+    if str(name) in BACKBONES and not BACKBONES[str(name)].complete:
+        raise WeightsError(f"{str(name)!r} has layers that no public weights fill: open a checkpoint trained from it.")
     return DualBranch.pretrained(str(name), weights)

@@ -298,7 +298,7 @@ def test_a_new_classifier_on_local_weights_keeps_the_trunk(folder):
 def test_the_hub_is_asked_for_the_safetensors_file(monkeypatch, tmp_path):
     monkeypatch.setenv("BSOFTMAX_WEIGHTS", str(tmp_path / "nothing"))
     net, asked = uncut("test_resnet", tmp_path / "cached"), []
-    monkeypatch.setattr(backbones, "hf_hub_download", lambda *a: asked.append(a) or str(tmp_path / "cached"))
+    monkeypatch.setattr(backbones, "hf_hub_download", lambda *a, **_: asked.append(a) or str(tmp_path / "cached"))
     parts = build("test_resnet")
     assert asked == [(timm.get_pretrained_cfg("test_resnet").hf_hub_id, "model.safetensors")]
     assert torch.equal(parts.classifier.weight, net.fc.weight)

@@ -238,7 +238,7 @@ def test_a_branch_refuses_other_public_weights_than_its_own(hub, tmp_path):
 def test_a_branch_whose_public_weights_cannot_be_had_says_what_to_bring(hub, tmp_path, monkeypatch):
     path = hub.save(tmp_path / "m.safetensors")
     monkeypatch.setenv("BSOFTMAX_WEIGHTS", str(tmp_path / "empty"))
-    monkeypatch.setattr("bsoftmax.backbones.hf_hub_download", lambda *_: 1 / 0)
+    monkeypatch.setattr("bsoftmax.backbones.hf_hub_download", lambda *_, **__: 1 / 0)
     assert "model.safetensors" in refusal(lambda: DualBranch.load(path), WeightsError)
 
 
