@@ -60,7 +60,7 @@ def build(session: Session) -> Controls:
             fetcher = gr.DownloadButton("file", elem_id="fetcher", elem_classes="fetcher")
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
             shown = presented(look, classes[0][1], method)
-            canvas = CompareCanvas(shown, label="comparison", elem_id="compare", redraw=_redraw(session))
+            canvas = CompareCanvas(shown, label="comparison", elem_id="compare", server_functions=[_redraw(session)])
 
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")

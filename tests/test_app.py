@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
+from toys import toy
 
 from bsoftmax import METHODS, SOURCES
 from demo import comparison as cmp
@@ -344,3 +345,24 @@ def test_the_page_says_where_the_head_stands(page):
     page.locator("#stand button").first.click()
     page.wait_for_selector("#stand td:has-text('softmax')")
     assert "rms" in page.locator("#stand").inner_text()
+
+
+@pytest.mark.browser
+def test_a_head_the_browser_cannot_distort_is_redrawn_by_the_server(page, session):
+    model = toy("mlp", double=False)
+    session._models.get("vgg16", lambda: model)
+    turn = ready(page)
+    page.get_by_role("button", name="Model").first.click()
+    page.locator("#model input").click()
+    page.get_by_role("option", name="vgg16").first.click()
+    ready(page, turn)
+    page.wait_for_function("document.querySelector('#compare').innerText.includes('Grad-CAM')")
+    before = pixels(page), pixels(page, "sigmoid")
+    page.locator("#compare .collapse").click()
+    page.wait_for_function(
+        f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before[0]}'"
+    )
+    page.wait_for_timeout(500)
+    assert pixels(page, "sigmoid") == before[1]
+    assert page.locator("#compare .trouble:visible").count() == 0
+    assert float(page.locator("#compare [data-out=dp]").inner_text().replace("−", "-")) < 1e-5
