@@ -29,6 +29,7 @@ class Controls:
     method: gr.Dropdown
     canvas: CompareCanvas
     link: gr.State
+    opened: gr.State
     fetcher: gr.DownloadButton
 
 
@@ -64,7 +65,7 @@ def build(session: Session) -> Controls:
 
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")
-    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), fetcher)
+    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher)
     handlers = Handlers(session)
     _wire(handlers, controls, buttons)
     asked = [photo, model, chosen, how]
@@ -82,10 +83,13 @@ def _redraw(session: Session) -> Callable[[Any], dict[str, Any]]:
 def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> None:
     seen, menus = [on.photo, on.model], [on.chosen, on.method]
     for event, name in ((on.photo.change, "compare"), (on.model.input, None)):
-        event(
+        looked = event(
             handlers.analyse, [*seen, on.method, on.link], [on.canvas, *menus], **_named(name),
             show_progress="hidden", trigger_mode="always_last", concurrency_limit=4,
         )  # fmt: skip
+    # the menu names the model whose maps are shown: one that could not be opened gives way to the last that could
+    looked.success(lambda name: name, on.model, on.opened, api_visibility="private", show_progress="hidden")
+    looked.failure(lambda name: name, on.opened, on.model, api_visibility="private", show_progress="hidden")
     for event, name in ((on.chosen.input, "explain"), (on.method.input, None)):
         event(
             handlers.explain, [*seen, *menus], on.canvas, **_named(name),

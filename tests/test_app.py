@@ -366,3 +366,19 @@ def test_a_head_the_browser_cannot_distort_is_redrawn_by_the_server(page, sessio
     assert pixels(page, "sigmoid") == before[1]
     assert page.locator("#compare .trouble:visible").count() == 0
     assert float(page.locator("#compare [data-out=dp]").inner_text().replace("−", "-")) < 1e-5
+
+
+@pytest.mark.browser
+def test_a_model_that_cannot_be_opened_gives_way_to_the_last(page, monkeypatch):
+    from bsoftmax import backbones
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(backbones, "hf_hub_download", offline)
+    page.get_by_role("button", name="Model").first.click()
+    page.locator("#model input").click()
+    page.get_by_role("option", name="resnet50").click()
+    page.wait_for_selector("text=could not be downloaded")
+    page.wait_for_function("document.querySelector('#model input').value === 'wild20'")
+    assert "wild20" in page.locator("#compare").inner_text()
