@@ -58,7 +58,7 @@ def build(session: Session) -> Controls:
                     for f, text in exports.FILES.items()
                 }
             # outside the accordion, whose contents are not on the page while it is closed
-            fetcher = gr.DownloadButton("file", elem_id="fetcher", elem_classes="fetcher")
+            fetcher = gr.DownloadButton("Prepared file", elem_id="fetcher", elem_classes="fetcher")
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
             shown = presented(look, classes[0][1], method)
             canvas = CompareCanvas(shown, label="comparison", elem_id="compare", server_functions=[_redraw(session)])
