@@ -121,7 +121,7 @@ class Handlers:
         """Restores example, model, class and method from the address of the page; skips what is not in it."""
         wanted = dict(request.query_params)
         if not wanted.keys() & {"model", "method", "class", "example"}:
-            return (gr.skip(),) * 6
+            return (gr.skip(),) * 7
         name = wanted.get("example", EXAMPLES[0])
         photo = gr.get_image(name if name in EXAMPLES else EXAMPLES[0])
         photo = processing_utils.save_file_to_cache(photo, get_upload_folder())  # from where the page may have it
@@ -130,7 +130,7 @@ class Handlers:
         k = look.model.class_number(wanted["class"]) if "class" in wanted else classes[0][1]
         method = wanted.get("method") if wanted.get("method") in allowed else cams.default(look.model)
         link = {"key": look.key, "class": k, "method": method}
-        return photo, look.model_name, *self._shown(look, k, method), link
+        return photo, look.model_name, look.model_name, *self._shown(look, k, method), link
 
     def _shown(self, look: Look, k: int, method: str) -> tuple[MapData, gr.Dropdown, gr.Dropdown]:
         methods = [(METHODS[key].label, key) for key in cmp.methods_of(look)]

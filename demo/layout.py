@@ -21,6 +21,7 @@ def build_app(session: Session) -> gr.Blocks:
                 methods.build(session, controls, tabs, tab)
             with gr.Tab("About", id="about"):
                 about.build(session)
-        restored = [controls.photo, controls.model, controls.canvas, controls.chosen, controls.method, controls.link]
+        on = controls
+        restored = [on.photo, on.model, on.opened, on.canvas, on.chosen, on.method, on.link]
         app.load(Handlers(session).open_link, None, restored, api_visibility="private", show_progress="hidden")
     return app.queue(max_size=32, default_concurrency_limit=4)

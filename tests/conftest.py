@@ -39,3 +39,11 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(chromium):
+    """An empty page, for arithmetic in the browser."""
+    page = chromium.new_page()
+    yield page
+    page.close()

@@ -65,13 +65,6 @@ def test_nothing_from_the_browser_is_trusted():
 # ---- arithmetic --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def page(chromium):
-    page = chromium.new_page()
-    yield page
-    page.close()
-
-
 def call(page, expression, argument=None):
     return page.evaluate(f"x => {{ {MAPS}; return {expression}; }}", argument)
 

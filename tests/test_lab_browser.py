@@ -67,13 +67,6 @@ GOLDEN = """([pack, kinds]) => { SCRIPTS
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(chromium):
-    page = chromium.new_page()
-    yield page
-    page.close()
-
-
 def call(page, expression, argument=None):
     return page.evaluate(f"x => {{ {SCRIPTS}; return {expression}; }}", argument)
 
