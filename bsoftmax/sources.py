@@ -30,20 +30,24 @@ class Source:
     branch: str  # the classifier asked: "softmax" (frozen) or "sigmoid" (trained)
     score: Callable[[Tensor, Tensor], Tensor]
     clamp: bool  # whether the paper keeps positive weights only
+    answer: str  # what the numbers beside its map are
 
 
 SOURCES: dict[str, Source] = {
     source.key: source
     for source in (
-        Source("softmax", "Softmax head", "logit of the frozen classifier", "softmax", logit, clamp=False),
-        Source("sigmoid", "Sigmoid branch", "logit of the trained branch", "sigmoid", logit, clamp=True),
+        Source(
+            "softmax", "Softmax head", "logit of the frozen classifier", "softmax", logit, False, "softmax probability"
+        ),
+        Source("sigmoid", "Sigmoid branch", "logit of the trained branch", "sigmoid", logit, True, "sigmoid score"),
         Source(
             "log-odds",
             "Log-odds",
             "log p/(1\N{MINUS SIGN}p) of the frozen classifier",
             "softmax",
             log_odds,
-            clamp=False,
+            False,
+            "log-odds",
         ),
     )
 }

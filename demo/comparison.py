@@ -99,10 +99,9 @@ def _answer(look: Look, source: str, k: int) -> dict[str, Any]:
     top = p.argsort(descending=True)[:TOP].tolist()
     top = top if k in top else [*top[:-1], k]
     texts = {j: f"{scores[j]:+.1f}" if source == "log-odds" else f"{p[j]:.2f}" for j in top}
-    labels = {"softmax": "softmax probability", "sigmoid": "sigmoid score", "log-odds": "log-odds"}
     return {
         "bars": [{"name": shown(look.model.classes[j]), "value": p[j].item(), "text": texts[j]} for j in top],
-        "bars_label": labels[source],
+        "bars_label": SOURCES[source].answer,
         "score_text": f"{'log-odds' if source == 'log-odds' else 'logit'} {scores[k]:.2f}",
     }
 
