@@ -63,7 +63,7 @@ def test_every_module_has_its_place():
     assert FILES.keys() - OUTSIDE <= set(ORDER)
 
 
-@pytest.mark.parametrize("module", ORDER)
+@pytest.mark.parametrize("module", [m for m in ORDER if m in FILES])
 def test_imports_point_to_the_left(module):
     siblings = {sibling for _, sibling in imports(TREES[module]) if sibling}
     assert siblings <= set(ORDER[: ORDER.index(module)])
@@ -131,7 +131,7 @@ def test_public_things_say_what_they_are(module):
             assert all(ast.get_docstring(n) for n in public), node.name
 
 
-@pytest.mark.parametrize("module", ORDER)
+@pytest.mark.parametrize("module", [m for m in ORDER if m in FILES])
 def test_public_functions_have_typed_arguments(module):
     for name, node in functions(TREES[module]):
         if "." in name or name.startswith("_"):
