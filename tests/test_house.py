@@ -14,10 +14,11 @@ PACKAGE = ROOT / "bsoftmax"
 
 # A module may import only what stands to its left.
 ORDER = [
-    "images", "limits", "data", "archives", "official", "layouts", "sample", "heads", "cuts", "checkpoints",
-    "backbones", "model", "sources", "view", "cams", "distortions", "cache", "training", "finetune", "pretrain",
-    "zoo", "report", "card", "runs", "render", "effects", "page", "export", "figure", "sweep", "localization",
-    "fidelity", "metrics", "statistics", "evaluation", "results", "reproduce", "commands", "commands_train",
+    "images", "limits", "data", "trees", "truths", "archives", "folders", "official", "imagenet", "wsol", "hub",
+    "layouts", "drawing", "sample", "heads", "cuts", "checkpoints", "backbones", "spec", "card", "model", "sources", "view",
+    "cams", "distortions", "pixels", "ranks", "vectors", "cache", "steps", "training", "finetune", "pretrain", "zoo", "report",
+    "worker", "runs", "render", "effects", "page", "export", "figure", "sweep", "localization", "fidelity", "metrics",
+    "statistics", "columns", "records", "evaluation", "results", "reproduce", "commands", "commands_train",
     "commands_evaluate", "cli",
 ]  # fmt: skip
 OUTSIDE = {"__init__", "__main__"}

@@ -1,0 +1,139 @@
+"""What is measured: one entry a metric, and the numbers of a whole set as functions of sums over its images.
+
+Three ways to a number: "mean" averages what each image gave; "hits" and "pixels" sum rows over images (those of
+`score_boxes` and `pixel_counts`) and are not averages of anything an image has alone. Sums may carry leading axes, one
+entry a bootstrap round.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from .localization import EDGES, LEVELS, Protocol, at_thresholds
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registry entry; the command line, the page, tables and tests read it."""
+
+    key: str
+    title: str
+    unit: str
+    higher_is_better: bool | None  # None: neither is
+    low: float
+    high: float
+    needs: str  # "none", "boxes", "masks", or "places": either of them
+    paper: str
+    how: str = "mean"  # "mean", "hits" or "pixels"
+    scored: bool = False  # whether a classifier's confidence is in it: then measured for both scorings
+
+    def names(self) -> tuple[str, ...]:
+        """What its numbers are called: of the frozen head's confidence, and of the source's own where that differs."""
+        return (self.key, f"{self.key}.own") if self.scored else (self.key,)
+
+
+_WSOL, _CAMPP, _ADCC = "Choe et al., CVPR 2020", "Chattopadhay et al., WACV 2018", "Poppi et al., CVPRW 2021"
+_RISE = "Petsiuk et al., BMVC 2018"
+METRICS: dict[str, Metric] = {
+    metric.key: metric
+    for metric in (
+        Metric("average_drop", "Average Drop", "%", False, 0, 100, "none", _CAMPP, scored=True),
+        Metric("increase", "Increase in Confidence", "%", True, 0, 100, "none", _CAMPP, scored=True),
+        Metric("average_gain", "Average Gain", "%", True, 0, 100, "none", "Zhang et al., Opti-CAM, 2024", scored=True),
+        Metric("coherency", "Coherency", "%", True, 0, 100, "none", _ADCC),
+        Metric("complexity", "Complexity", "%", False, 0, 100, "none", _ADCC),
+        Metric("adcc", "ADCC", "%", True, 0, 100, "none", _ADCC, scored=True),
+        Metric("deletion", "Deletion", "%", False, 0, 100, "none", _RISE, scored=True),
+        Metric("insertion", "Insertion", "%", True, 0, 100, "none", _RISE, scored=True),
+        Metric("top1_cls", "Top-1 Cls", "%", True, 0, 100, "none", _WSOL),
+        Metric("top1_loc", "Top-1 Loc", "%", True, 0, 100, "boxes", "Zhou et al., CVPR 2016"),
+        Metric("gt_loc", "GT-known Loc", "%", True, 0, 100, "boxes", _WSOL),
+        Metric("max_box_acc", "MaxBoxAcc", "%", True, 0, 100, "boxes", _WSOL, "hits"),
+        Metric("max_box_acc_v2", "MaxBoxAccV2", "%", True, 0, 100, "boxes", "Choe et al., TPAMI 2022", "hits"),
+        Metric("px_ap", "PxAP", "%", True, 0, 100, "masks", _WSOL, "pixels"),
+        Metric("pointing", "Pointing game", "%", True, 0, 100, "places", "Zhang et al., ECCV 2016"),
+        Metric("sparsity", "Sparsity", "", None, 0, 1, "none", "Hoyer, JMLR 2004"),
+        Metric("negative", "Negative positions", "%", None, 0, 100, "none", "Oh and Noh, BMVC 2025"),
+        Metric("blank", "Blank maps", "%", False, 0, 100, "none", "Oh and Noh, BMVC 2025"),
+    )
+}
+
+
+def find(key: str) -> Metric:
+    """The registry's entry of a metric, or of its own scoring. Raises ValueError, naming the known ones, for others."""
+    for metric in METRICS.values():
+        if key in metric.names():
+            return metric
+    raise ValueError(f"There is no metric {key!r}; choose one of {', '.join(METRICS)}.")
+
+
+def box_accuracy(hits: np.ndarray, n: int) -> np.ndarray:
+    """Percent of n images whose box above each level is right: sums of hits [...,4,256] -> float64, same shape.
+
+    The level v stands for every tau with int(255 tau) = v.
+    """
+    return 100 * np.asarray(hits, dtype=np.float64) / n
+
+
+def _best(hits: np.ndarray, n: int, rule: Protocol) -> np.ndarray:
+    return box_accuracy(hits, n)[..., np.unique(at_thresholds(LEVELS - 1, rule))].max(-1)
+
+
+def max_box_acc(hits: np.ndarray, n: int, rule: Protocol) -> np.ndarray:
+    """max over tau of the accuracy of the largest contour's box at IoU .5 (Choe et al. 2020): [...,4,256] -> [...]."""
+    return _best(hits, n, rule)[..., 0]
+
+
+def max_box_acc_v2(hits: np.ndarray, n: int, rule: Protocol) -> np.ndarray:
+    """Mean over IoU .3, .5, .7 of max over tau of the accuracy of any contour's box: [...,4,256] -> [...]."""
+    return _best(hits, n, rule)[..., 1:].mean(-1)
+
+
+def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of pixels scored at least EDGES[i], highest i first: [...,2,1002] -> [...,1002] each.
+
+    Precision is 0 where no pixel scores as much, recall where no pixel is of an object (in a bootstrap round). Raises
+    ValueError when none is at all.
+    """
+    positive, all_ = (
+        np.asarray(c, dtype=np.float64)[..., ::-1].cumsum(-1) for c in (counts[..., 0, :], counts.sum(-2))
+    )
+    if not (positive[..., -1] > 0).any():
+        raise ValueError("PxAP needs pixels of objects, found none: check the masks.")
+    return positive / np.maximum(all_, 1), positive / np.maximum(positive[..., -1:], 1)
+
+
+def px_ap(counts: np.ndarray) -> np.ndarray:
+    """100 sum_i precision_i (recall_i - recall_i-1), the pixel average precision: [...,2,1002] -> [...].
+
+    Pixels are pooled over images, so that large objects weigh more (Choe et al. 2020). Raises ValueError when no pixel
+    is of an object.
+    """
+    precision, recall = precision_recall(counts)
+    return 100 * (precision[..., 1:] * np.diff(recall)).sum(-1)
+
+
+def pack_hits(hits: np.ndarray) -> str:
+    """Hits bool [4,256] as 256 hexadecimal digits, for a line of JSON."""
+    return np.packbits(hits).tobytes().hex()
+
+
+def unpack_hits(text: str) -> np.ndarray:
+    """What `pack_hits` wrote: bool [4,256]."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8)).astype(bool).reshape(-1, LEVELS)
+
+
+def pack_counts(counts: np.ndarray) -> str:
+    """Counts [2,1002] of one image, each below 2^32, compressed to text."""
+    return base64.b64encode(zlib.compress(counts.astype("<u4").tobytes())).decode()
+
+
+def unpack_counts(text: str) -> np.ndarray:
+    """What `pack_counts` wrote: int64 [2,1002]."""
+    return (
+        np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u4").astype(np.int64).reshape(2, len(EDGES) - 1)
+    )
