@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,6 +77,40 @@ class ImageSet:
         pick = [tuple(values[n] for n in index) if values else () for values in (self.names, self.truths)]
         paths, labels = ([values[n] for n in index] for values in (self.paths, self.labels))
         return ImageSet(self.root, tuple(paths), tuple(labels), self.classes, *pick)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a source holds: its splits under the names all, train, val and test, which share one list of classes."""
+
+    layout: str
+    splits: dict[str, ImageSet]
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels."""
+        return next(iter(self.splits.values())).classes
+
+
+def shown(name: str) -> str:
+    """A name fit to be shown and hashed: control characters, text-direction overrides and broken bytes as U+FFFD."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _unfit(c) else c for c in name)
+
+
+def _unfit(c: str) -> bool:
+    return unicodedata.category(c) in ("Cc", "Cs") or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"
+
+
+def shortened(name: str, length: int = 80) -> str:
+    """A name fit to be shown, its middle left out where it is long."""
+    name = shown(name)
+    return name if len(name) <= length else f"{name[: length // 2]}...{name[-length // 2 :]}"
+
+
+def brief(name: str) -> str:
+    """A name in quotes, for a message."""
+    return repr(shortened(name))
 
 
 def read_class_folders(root: str | Path) -> ImageSet:

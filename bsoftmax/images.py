@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -18,6 +19,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # MPO is opened 
 _NAMES = "jpg jpeg jpe jfif mpo png apng webp bmp gif tif tiff ppm pgm pbm"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split(" "))
 MAX_PIXELS = 40_000_000
+_ORIENTATION = 0x0112  # the EXIF tag
 _ADVICE = f"bring a JPEG, PNG, WebP, GIF, BMP or TIFF of at most {MAX_PIXELS // 1_000_000} megapixels."
 
 
@@ -31,7 +33,26 @@ def read_rgb(source: str | Path | bytes, side: int | None = None) -> Image.Image
     `side`: largest side in pixels to keep; larger pictures are reduced while decoding (aspect unchanged).
     Raises ImageError when the file is missing, not a picture, broken, or has more than MAX_PIXELS pixels.
     """
-    name = _name(source)
+    with _opened(source) as image:
+        return _upright_rgb(image, side)
+
+
+def check_header(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
+    """Size (w, h) of the upright picture by its header alone: no pixel is decoded, so damage further on goes unseen.
+
+    `name`: what a message calls the picture. Raises ImageError as read_rgb does.
+    """
+    with _opened(source, name) as image:
+        width, height = image.size
+        # Asking a PNG without EXIF would decode it.
+        turned = (image.format == "TIFF" or "exif" in image.info) and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        return (height, width) if turned else (width, height)
+
+
+@contextlib.contextmanager
+def _opened(source: str | Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
+    """The picture, its header read and its size found bearable; whatever goes wrong inside becomes ImageError."""
+    name = name or _name(source)
     if not isinstance(source, bytes):
         _check_file(source, name)
     try:
@@ -39,7 +60,7 @@ def read_rgb(source: str | Path | bytes, side: int | None = None) -> Image.Image
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"{name} has {width * height / 1e6:.0f} megapixels: {_ADVICE}")
-            return _upright_rgb(image, side)
+            yield image
     except ImageError:
         raise
     except PermissionError:
