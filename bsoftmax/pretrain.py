@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from . import checkpoints
 from .backbones import Parts, build
+from .cache import fast_precision
 from .data import Augmented, ImageSet, batches
 
 
@@ -93,14 +94,6 @@ class Classifier:
         """uint8 pixels [B,3,S,S] -> the network's input, on its device."""
         x = pixels.to(self.device, torch.float32, memory_format=torch.channels_last) / 255
         return (x - self.mean) / self.std
-
-
-def fast_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the processor computes in it, else None (float32)."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return torch.bfloat16 if device.type == "cpu" and probe is not None and probe() else None
 
 
 def _classifier(

@@ -19,6 +19,7 @@ from bsoftmax.checkpoints import CheckpointError
 from bsoftmax.heads import MLP, FlatGrid
 from bsoftmax.model import FILE, DualBranch, Spec
 from bsoftmax.training import BranchConfig, fit
+from bsoftmax.vectors import Vectors
 
 CLASSES = ("cat", "dog", "fox")
 
@@ -67,7 +68,7 @@ def test_fit_leaves_everything_but_the_branch_equal_to_the_bit(where):
     if where == "before":
         model.train()
     h = model.neck(*model.features(x))[None]
-    for _ in fit(branch, h, labels, BranchConfig(epochs=3, batch=4, lr=0.1)):
+    for _ in fit(branch, Vectors.of(h, labels), BranchConfig(epochs=3, batch=4, lr=0.1)):
         if where == "during":
             model.train()
             model(x)

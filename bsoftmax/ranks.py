@@ -1,0 +1,61 @@
+"""Several processes at one task, on one machine or many: started by torchrun or `accelerate launch`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its peers: number `rank` of `world`. `Ranks()` is one process alone, which costs nothing."""
+
+    rank: int = 0
+    world: int = 1
+    accelerator: Any = None
+
+    @classmethod
+    def current(cls) -> Ranks:
+        """The ranks that the launcher started; one alone, with no process group, where there was no launcher.
+
+        Raises ValueError when a launcher started several and `accelerate` is not installed.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise ValueError("Several processes need accelerate: python -m pip install accelerate.") from error
+        accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        return cls(accelerator.process_index, accelerator.num_processes, accelerator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process should compute."""
+        return self.accelerator.device if self.accelerator else torch.device("cpu")
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+        if self.accelerator:
+            self.accelerator.wait_for_everyone()
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its sum over the ranks; all must be of one dtype, and every rank must call it."""
+        if not self.accelerator or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).to(self.device)
+        flat = self.accelerator.reduce(flat, reduction="sum")
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+            tensor.detach().copy_(part.view_as(tensor))
+
+    def same_(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by that of rank 0."""
+        if self.rank:
+            for tensor in tensors:
+                tensor.detach().zero_()
+        self.sum_(tensors)
