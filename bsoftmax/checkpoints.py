@@ -81,6 +81,24 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     return path
 
 
+def write_text(path: str | Path, text: str) -> Path:
+    """Writes a text file so that it is never seen half-written. Raises OSError when the folder cannot be written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads tensors and metadata of a file written by `write`.
 

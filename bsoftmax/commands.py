@@ -8,30 +8,28 @@ import json
 import sys
 from pathlib import Path
 
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from . import backbones, cams, checkpoints, effects, zoo
-from .data import load_squares, read_splits
 from .export import whole
 from .figure import Panel, Row, figure, save_figure, save_maps
 from .images import read_rgb
-from .model import DualBranch, Spec
-from .pretrain import Recipe, averaged_weights, pretrain, targets
+from .model import DualBranch
 from .sources import SOURCES
 from .sweep import before_after, write_gif
-from .training import BranchConfig, extract, fit, top1
 from .view import Tick, View
 
 SHOWN_SIDE = 1024  # pixels kept of a picture's longer side for figures
 
 
-def _bar(total: int, what: str) -> tqdm:
+def bar_of(total: int, what: str) -> tqdm:
+    """A progress bar on stderr, gone when it is done."""
     return tqdm(total=total, desc=what, file=sys.stderr, dynamic_ncols=True, leave=False)
 
 
-def _ticker(bar: tqdm) -> Tick:
+def ticker(bar: tqdm) -> Tick:
+    """What moves a bar: called with how much is done, and of how much."""
     return lambda done, total: bar.update(done - bar.n)
 
 
@@ -71,75 +69,6 @@ def run_explain(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def run_pretrain(options: argparse.Namespace) -> None:
-    """Trains a trunk and its softmax head from nothing and writes them as one file."""
-    train, val = read_splits(options.data)
-    recipe = Recipe(seed=options.seed)
-    size = max(stage.size for stage in recipe.stages)
-    state = Path(options.out).with_suffix(".state")
-    tensors = []
-    for split, name in ((train, "train"), (val, "val")):
-        with _bar(len(split), f"decode {name}") as bar:
-            tensors.append((load_squares(split, size, _ticker(bar)), targets(split)))
-    score = None
-    with _bar(0, "train") as bar:
-        for step in pretrain(*tensors, len(train.classes), recipe, state, options.device):
-            bar.total, bar.n = step.epochs * step.steps, step.epoch * step.steps + step.step
-            bar.set_postfix_str(f"epoch {step.epoch + 1}/{step.epochs} loss {step.loss:.3f}", refresh=True)
-            if step.val_accuracy is not None:
-                score = step.val_accuracy
-                bar.write(f"epoch {step.epoch + 1}/{step.epochs}: val top-1 {score:.2f} %, {step.seconds:.0f} s")
-    made = {"command": options.command_line, "recipe": recipe.describe(), "data": _described(train, val)}
-    stride = recipe.stages[-1].output_stride
-    parts = backbones.build(recipe.trunk, None, len(train.classes), stride)
-    spec = Spec(recipe.trunk, train.classes, parts.preprocessing, parts.layer, stride, {}, {"trunk": made})
-    model = DualBranch(parts, spec)
-    model.load_state_dict(averaged_weights(state), strict=False)
-    model.save(options.out, half=True)
-    print(f"wrote {options.out}; val top-1 in the last epoch: {'not run' if score is None else f'{score:.2f} %'}")
-
-
-def _described(*splits) -> dict[str, dict]:
-    return {s.root.name: {"images": len(s), "sha256": s.fingerprint()} for s in splits}
-
-
-def run_train(options: argparse.Namespace) -> None:
-    """Trains the sigmoid branch of a model on class folders and writes model and branch as one file."""
-    model = zoo.open_model(options.model, options.weights)
-    train, val = read_splits(options.data)
-    if train.classes != model.classes:
-        raise ValueError(
-            f"The class folders of {options.data!r} are not the {len(model.classes)} classes of this model."
-        )
-    config = BranchConfig(options.views, options.epochs, lr=options.lr, init=options.init, seed=options.seed)
-    before = model.frozen_hash()
-    vectors = []
-    for split, views in ((train, config.views), (val, 1)):
-        with _bar(len(split), f"features {split.root.name}") as bar:
-            vectors.append(extract(model, split, views, config.seed, tick=_ticker(bar)))
-    h, (h_val,), y, y_val = vectors[0], vectors[1], targets(train), targets(val)
-    torch.manual_seed(config.seed)
-    branch = model.add_branch(config.init)
-    with _bar(config.epochs, "branch") as bar:
-        for epoch in fit(branch, h, y, config, (h_val, y_val)):
-            bar.update()
-            bar.set_postfix_str(f"loss {epoch.loss:.4f} accuracy {epoch.accuracy:.2f} %")
-    branch.requires_grad_(False)
-    if model.frozen_hash() != before:
-        raise RuntimeError("training the branch changed frozen weights")
-    metrics = {
-        "images": len(val),
-        "softmax_top1": top1(model.softmax, h_val, y_val),
-        "sigmoid_top1": top1(branch, h_val, y_val),
-    }
-    made = {"command": options.command_line, "config": dataclasses.asdict(config), "data": _described(train, val)}
-    training = {**model.spec.training, "sigmoid": {**made, "loss": epoch.loss}}
-    model.spec = dataclasses.replace(model.spec, training=training, metrics={"val": metrics})
-    model.save(options.out, half=options.half)
-    print("val top-1: softmax {softmax_top1:.2f} %, branch {sigmoid_top1:.2f} %, {images} images".format(**metrics))
-    print(f"frozen weights unchanged: {before}\nwrote {options.out} (sha256 {checkpoints.file_hash(options.out)})")
-
-
 def run_models(options: argparse.Namespace) -> None:
     """Lists what --model accepts."""
     for name, path in zoo.bundled().items():
@@ -164,8 +93,8 @@ def run_distort(options: argparse.Namespace) -> None:
     outcome = effects.distort(view, k, method, distortion)
     out, label = Path(options.out), model.classes[k].replace("_", " ")
     if out.suffix.lower() == ".gif":
-        with _bar(0, "sweep") as bar:
-            write_gif(out, image, view, k, method, distortion, _ticker(bar))
+        with bar_of(0, "sweep") as bar:
+            write_gif(out, image, view, k, method, distortion, ticker(bar))
     else:
         save_figure(before_after(image, label, cams.METHODS[method].label, outcome, distortion), out)
     said = {"image": options.image, "model": options.model, "class": model.classes[k], "method": method}

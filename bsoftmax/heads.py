@@ -67,6 +67,23 @@ def clone_head(classifier: nn.Module, init: str = "fresh") -> nn.Module:
     return branch.requires_grad_(True)
 
 
+def resized(classifier: nn.Module, classes: int) -> nn.Module:
+    """The classifier with a fresh last layer for another number of classes: weights N(0, 0.01), biases 0.
+
+    Earlier layers keep their numbers; only the last one is to be trained, as a linear probe.
+    """
+    new = copy.deepcopy(classifier).requires_grad_(False)
+    old = last_linear(new)
+    fresh = nn.Linear(old.in_features, classes)
+    nn.init.normal_(fresh.weight, std=0.01)
+    nn.init.zeros_(fresh.bias)
+    if old is new:
+        return fresh
+    name = next(name for name, module in new.named_modules() if module is old)
+    new.set_submodule(name, fresh)
+    return new
+
+
 def pools_first(neck: nn.Module) -> bool:
     """Whether the gradient at F is the same at every position, so that several CAM methods coincide."""
     return isinstance(neck, GlobalAveragePool) or bool(getattr(neck, "uniform", False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +14,14 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tvf
 
 from . import backbones, checkpoints
-from .backbones import Parts, Preprocessing
+from .backbones import Parts
+from .card import card
 from .data import square
-from .heads import clone_head
+from .heads import clone_head, resized
+from .spec import Spec
 
 FILE = "model.safetensors"
 COUNTERS = "num_batches_tracked"  # BatchNorm counts that nothing reads
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a file must say so that the model can be built again, and what a reader should know of its making."""
-
-    trunk: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    layer: str
-    stride: int | None = None
-    origin: dict[str, str] = field(
-        default_factory=dict
-    )  # "trunk" and "softmax": "hub", or "file" where they are inside
-    training: dict[str, Any] = field(default_factory=dict)  # how each part was made: recipe, data, commands
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_metadata(cls, meta: dict[str, Any]) -> Spec:
-        """Reads what `asdict` wrote. Raises CheckpointError when a field is missing or of another kind."""
-        try:
-            pre = meta["preprocessing"]
-            preprocessing = Preprocessing(int(pre["size"]), tuple(pre["mean"]), tuple(pre["std"]))
-            known = {f.name: meta[f.name] for f in dataclasses.fields(cls) if f.name in meta}
-            known |= {"classes": tuple(map(str, meta["classes"])), "origin": dict(meta.get("origin", {}))}
-            return cls(**known | {"preprocessing": preprocessing})
-        except (KeyError, TypeError, ValueError) as error:
-            raise checkpoints.CheckpointError(
-                f"The checkpoint's description is incomplete ({error}): save it again."
-            ) from error
 
 
 class DualBranch(
@@ -110,6 +82,21 @@ class DualBranch(
         self.sigmoid = clone_head(self.softmax, init).to(self.device)
         return self.sigmoid
 
+    def for_classes(self, classes: Sequence[str]) -> DualBranch:
+        """The same frozen trunk under a softmax head for other classes, its last layer fresh; no branch yet.
+
+        Raises ValueError for fewer than two classes, or two of one name.
+        """
+        if len(classes) < 2 or len(set(classes)) < len(classes):
+            raise ValueError(f"Expected at least two classes, each named once, got {len(classes)}.")
+        spec = dataclasses.replace(
+            self.spec, classes=tuple(classes), metrics={},
+            origin={part: where for part, where in self.spec.origin.items() if part == "trunk"},
+            training={part: made for part, made in self.spec.training.items() if part == "trunk"},
+        )  # fmt: skip
+        head = resized(self.softmax, len(classes)).to(self.device)
+        return DualBranch(Parts(self.trunk, self.neck, head, spec.preprocessing, spec.layer, spec.classes), spec)
+
     def train(self, mode: bool = True) -> DualBranch:
         """As nn.Module.train, but trunk, neck and softmax head stay in eval mode, BatchNorm and dropout with them."""
         super().train(False)
@@ -154,11 +141,13 @@ class DualBranch(
     def save(self, path: str | Path, half: bool = False) -> Path:
         """Writes one safetensors file: the branch, and whatever of the frozen part does not come from the Hub.
 
-        `half` stores the trunk's matrices in half precision. Raises OSError when the folder cannot be written.
+        The trunk's matrices are stored in half precision where that loses nothing, and with `half` in any case. Raises
+        OSError when the folder cannot be written.
         """
         inside, state = self._inside(), self.state_dict()
-        if half and "trunk" in inside:  # what is not in the file keeps its precision, and its hash
-            state = {k: v.half() if k.startswith("trunk.") and v.ndim > 1 else v for k, v in state.items()}
+        if "trunk" in inside:  # what is not in the file keeps its precision, and its hash
+            wide = {k: v for k, v in state.items() if k.startswith("trunk.") and v.ndim > 1}
+            state |= {k: v.half() for k, v in wide.items() if half or torch.equal(v.half().to(v.dtype), v)}
         tensors = {k: v for k, v in state.items() if k.split(".")[0] in inside and not k.endswith(COUNTERS)}
         meta = dataclasses.asdict(self.spec) | {"versions": checkpoints.versions()}
         return checkpoints.write(path, tensors, meta | {"frozen_sha256": _frozen_hash(state)})
@@ -200,6 +189,7 @@ class DualBranch(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(Path(save_directory) / FILE)
+        (Path(save_directory) / "README.md").write_text(card(self.spec, self.frozen_hash()), encoding="utf-8")
 
     @classmethod
     def _from_pretrained(

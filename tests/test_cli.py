@@ -9,47 +9,16 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from toys import coloured, small_model
+from toys import small_model
 
-from bsoftmax import METHODS, SOURCES, cams, checkpoints, commands, zoo
-from bsoftmax.cli import main
+from bsoftmax import METHODS, SOURCES, cams, zoo
 from bsoftmax.images import read_rgb
 from bsoftmax.model import DualBranch
-from bsoftmax.pretrain import Recipe, Stage
 from bsoftmax.view import View
 
 CLASSES = ("blue", "green", "red")
 LIGHT = "test_resnet"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model of three colours with its branch, one without, photographs, and class folders."""
-    root = tmp_path_factory.mktemp("cli")
-    small_model(CLASSES).save(root / "both.safetensors")
-    small_model(CLASSES, branch=False).save(root / "softmax.safetensors")
-    small_model(CLASSES, "test_vit").save(root / "vit.safetensors")
-    coloured(root / "data", {"train": 4, "val": 2})
-    rng = np.random.default_rng(0)
-    for name, shape in (("wide.png", (60, 120, 3)), ("tall.jpg", (130, 70, 3))):
-        Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(root / name)
-    return root
-
-
-@pytest.fixture
-def run(folder, tmp_path, monkeypatch, capsys):
-    """Runs a command line in an empty folder with @ standing for the prepared one: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BSOFTMAX_WEIGHTS", str(tmp_path))
-
-    def run(*arguments):
-        code = main([str(a).replace("@", str(folder)) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 # --- explain ----------------------------------------------------------------------------------------------------------
@@ -151,86 +120,6 @@ def test_a_public_trunk_with_weights_of_ones_own(run, tmp_path):
     assert (tmp_path / "bsoftmax.png").exists()
 
 
-# --- train ------------------------------------------------------------------------------------------------------------
-
-
-def test_train_writes_a_branch_and_leaves_the_frozen_part_alone(run, folder, tmp_path):
-    before = DualBranch.load(folder / "softmax.safetensors")
-    code, out, _ = run(
-        "train", "@/data", "--model", "@/softmax.safetensors", "--epochs", "3", "--out", "new.safetensors"
-    )
-    assert code == 0
-    after = DualBranch.load("new.safetensors")
-    x = torch.randn(1, 3, 96, 96)
-    assert after.frozen_hash() == before.frozen_hash()
-    assert torch.equal(after(x)["softmax"], before(x)["softmax"])
-    assert before.frozen_hash() in out
-    assert checkpoints.file_hash("new.safetensors") in out
-    made = after.spec.training["sigmoid"]
-    assert made["command"].startswith("bsoftmax train")
-    assert made["config"]["epochs"] == 3
-    assert made["data"]["train"]["images"] == 12
-    assert made["data"]["val"]["images"] == 6
-    assert len(made["data"]["train"]["sha256"]) == 64
-    assert made["loss"] > 0
-    shown = re.search(r"softmax ([\d.]+) %, branch ([\d.]+) %, (\d+) images", out)
-    assert float(shown[1]) == pytest.approx(after.spec.metrics["val"]["softmax_top1"], abs=0.01)
-    assert float(shown[2]) == pytest.approx(after.spec.metrics["val"]["sigmoid_top1"], abs=0.01)
-    assert int(shown[3]) == 6
-
-
-def test_train_is_repeatable_and_its_seed_matters(run):
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run("train", "@/data", "--model", "@/softmax.safetensors", "--epochs", "2", "--views", "3", "--seed", seed,
-            "--out", f"{name}.safetensors")  # fmt: skip
-    a, b, c = (DualBranch.load(f"{name}.safetensors").sigmoid.weight for name in "abc")
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
-
-
-def test_train_options_reach_the_training(run):
-    code, _, _ = run(
-        "train", "@/data", "--model", "@/both.safetensors", "--epochs", "1", "--lr", "0", "--init", "clone", "--half",
-        "--out", "new.safetensors",
-    )  # fmt: skip
-    assert code == 0
-    model = DualBranch.load("new.safetensors")
-    assert torch.equal(model.sigmoid.weight, model.softmax.weight)  # cloned, and not moved by a learning rate of 0
-    stored = checkpoints.read("new.safetensors")[0]
-    assert stored["trunk.net.conv1.0.weight"].dtype == torch.float16
-
-
-def test_a_trained_branch_can_be_explained(run):
-    run("train", "@/data", "--model", "@/softmax.safetensors", "--epochs", "1", "--out", "new.safetensors")
-    code, _, _ = run("explain", "@/wide.png", "--model", "new.safetensors", "--source", "sigmoid", "--out", "m.npz")
-    assert code == 0
-
-
-# --- pretrain ---------------------------------------------------------------------------------------------------------
-
-
-def test_pretrain_writes_a_model_that_train_can_go_on_with(run, monkeypatch, tmp_path):
-    stages = (Stage(32, 32, 1, 0.05, 0.5), Stage(64, 16, 1, 0.01, 0.5))
-    monkeypatch.setattr(commands, "Recipe", lambda seed: Recipe(LIGHT, stages, batch=6, seed=seed))
-    quick = commands.pretrain
-    monkeypatch.setattr(commands, "pretrain", lambda *a: quick(*a, workers=0))
-    code, out, _ = run("pretrain", "@/data", "--device", "cpu", "--out", "base.safetensors")
-    assert code == 0
-    assert "wrote base.safetensors" in out
-    model = DualBranch.load("base.safetensors")
-    assert model.classes == CLASSES
-    assert model.sigmoid is None
-    assert model.spec.training["trunk"]["recipe"]["trunk"] == LIGHT
-    assert model.spec.stride == 16
-    assert checkpoints.read("base.safetensors")[0]["trunk.net.conv1.0.weight"].dtype == torch.float16
-    tensors, meta = checkpoints.read("base.state")
-    assert meta["epochs_done"] == 2
-    ema = tensors["ema.trunk.net.conv1.0.weight"].half().float()
-    assert torch.equal(model.state_dict()["trunk.net.conv1.0.weight"], ema)
-    code, _, _ = run("train", "@/data", "--model", "base.safetensors", "--epochs", "1", "--out", "both.safetensors")
-    assert code == 0
-
-
 # --- distort and diagnose ---------------------------------------------------------------------------------------------
 
 
@@ -273,7 +162,6 @@ def test_models_names_weights_that_are_already_here(run, tmp_path):
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 E = ("explain", "@/wide.png", "--model", "@/both.safetensors")
-T = ("train", "@/data", "--model", "@/softmax.safetensors", "--out", "new.safetensors")
 BAD = {
     "no such model": ("explain", "@/wide.png", "--model", "no_such_net"),
     "no such checkpoint": ("explain", "@/wide.png", "--model", "@/absent.safetensors"),
@@ -295,29 +183,11 @@ BAD = {
     "unknown kind of figure": (*E, "--out", "m.bmp"),
     "no folder to write to": (*E, "--out", "nowhere/m.png"),
     "no folder to write maps to": (*E, "--out", "nowhere/m.npz"),
-    "no data": ("train", "@/absent", *T[2:]),
-    "data without splits": ("train", "@/data/train", *T[2:]),
-    "data of other classes": ("train", "@/other", *T[2:]),
-    "splits that differ": ("train", "@/differ", *T[2:]),
-    "no epochs": (*T, "--epochs", "0"),
-    "no views": (*T, "--views", "0"),
-    "learning rate NaN": (*T, "--lr", "nan"),
-    "negative learning rate": (*T, "--lr", "-1"),
-    "learning rate too high": (*T, "--lr", "1e38"),
-    "too few images to pretrain": ("pretrain", "@/data", "--out", "base.safetensors"),
-    "no data to pretrain": ("pretrain", "@/absent", "--out", "base.safetensors"),
 }
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, run, folder, tmp_path):
-    if not (folder / "other").exists():
-        for split in ("train", "val"):
-            for name in ("cat", "dog"):
-                (folder / "other" / split / name).mkdir(parents=True)
-                Image.new("RGB", (8, 8)).save(folder / "other" / split / name / "1.png")
-                (folder / "differ" / split / (name + split)).mkdir(parents=True)
-                Image.new("RGB", (8, 8)).save(folder / "differ" / split / (name + split) / "1.png")
+def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, run, tmp_path):
     code, _, err = run(*BAD[bad])
     err = err.rsplit("\r", 1)[-1]  # what a progress bar drew before is wiped from the line
     assert code == 2
@@ -337,16 +207,6 @@ def test_a_command_line_that_does_not_parse_shows_its_usage(wrong, run, capsys):
     err = capsys.readouterr().err
     assert err.startswith("usage: ")
     assert "Traceback" not in err
-
-
-def test_a_disk_that_is_full_is_told_in_one_sentence(run, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("bsoftmax.checkpoints.save_file", full)
-    code, _, err = run(*T, "--epochs", "1")
-    assert code == 2
-    assert "No space left on device" in err.rsplit("\r", 1)[-1]
 
 
 def test_an_interrupted_command_ends_quietly(run, monkeypatch):

@@ -1,0 +1,103 @@
+"""The model card: what a file of weights says of itself, as Markdown that the Hub reads."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from .spec import Spec
+
+SHOWN_CLASSES = 100
+
+
+def plain(text: object) -> str:
+    """A person's words inside Markdown: a code span, in which nothing is markup."""
+    words = " ".join(str(text).replace("`", "'").split())
+    return f"`{words}`" if words else "` `"
+
+
+def card(spec: Spec, frozen: str) -> str:
+    """Data, recipe, results, proof of freezing and use of a model, from its own description; `frozen`: its hash."""
+    parts = [_front(spec), f"# Softmax head and sigmoid branch on {plain(spec.trunk)}", _what(spec)]
+    parts += [_results(spec.metrics), _data(spec), _recipe(spec.training), _proof(spec.training, frozen), _use(spec)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front(spec: Spec) -> str:
+    tags = ("class-activation-maps", "image-classification", "explainability")
+    return "---\nlibrary_name: bsoftmax\nlicense: apache-2.0\ntags:\n" + "\n".join(f"- {t}" for t in tags) + "\n---"
+
+
+def _what(spec: Spec) -> str:
+    pre = spec.preprocessing
+    return (
+        f"{len(spec.classes)} classes, features from {plain(spec.layer)} at {pre.size} px. The softmax head "
+        "recognises; the sigmoid branch beside it, trained with class-balanced binary cross-entropy on the frozen "
+        "features, explains (Oh and Noh, *Beyond Softmax*, BMVC 2025, Eq. 12). The licence above is the software's: "
+        "that of the photographs is for whoever trained the model to say."
+    )
+
+
+def _results(metrics: dict[str, Any]) -> str:
+    if not (val := metrics.get("val")):
+        return ""
+    rows = [f"| {name} | {val[key]:.2f} |" for name, key in _SCORES if val.get(key) is not None]
+    return "\n".join(["## Results", "", f"| on {val['images']} validation images | % |", "|---|--:|", *rows])
+
+
+_SCORES = (
+    ("top-1, softmax head", "softmax_top1"),
+    ("top-1, argmax of the sigmoid branch", "sigmoid_top1"),
+    ("classes recalled, sigmoid above 0.5 (mean over classes)", "sigmoid_recalled"),
+)
+
+
+def _data(spec: Spec) -> str:
+    data = spec.training.get("data") or spec.training.get("sigmoid", {}).get("data")
+    if not data:
+        return ""
+    lines = ["## Data", ""]
+    for name, split in data.items():
+        if isinstance(split, dict) and "images" in split:
+            lines.append(f"- {plain(name)}: {split['images']} images, SHA-256 of their list {plain(split['sha256'])}")
+    if data.get("split"):
+        lines.append(f"- {data['split']}")
+    if data.get("skipped"):
+        lines.append(f"- {data['skipped']} files were passed over")
+    counts = data.get("train", {}).get("counts") or [None] * len(spec.classes)
+    named = [plain(c) + (f" {n}" if n is not None else "") for c, n in zip(spec.classes[:SHOWN_CLASSES], counts)]
+    more = "" if len(spec.classes) <= SHOWN_CLASSES else f", and {len(spec.classes) - SHOWN_CLASSES} more"
+    return "\n".join([*lines, "", "Classes, with their training images: " + ", ".join(named) + more])
+
+
+def _recipe(training: dict[str, Any]) -> str:
+    titles = {"trunk": "Trunk", "softmax": "Softmax head", "sigmoid": "Sigmoid branch"}
+    lines = []
+    for part, title in titles.items():
+        if made := training.get(part):
+            recipe = {k: v for k, v in made.items() if k in ("recipe", "config", "method", "loss", "epochs")}
+            lines.append(f"- {title}: {plain(json.dumps(recipe))}")
+    return "\n".join(["## Recipe", "", *lines]) if lines else ""
+
+
+def _proof(training: dict[str, Any], frozen: str) -> str:
+    lines = ["## Frozen", "", f"SHA-256 over trunk, neck and softmax head: {plain(frozen)}."]
+    if proof := training.get("frozen"):
+        same = proof["before"] == proof["after"] and proof["logits_equal"]
+        lines.append(
+            f"Before the branch was trained: {plain(proof['before'])}; after: {plain(proof['after'])}; the softmax "
+            f"logits of {proof['images']} images before and after are {'equal to the bit' if same else 'NOT equal'}."
+        )
+    return "\n".join(lines)
+
+
+def _use(spec: Spec) -> str:
+    lines = ["## Use", "", "```python", "from bsoftmax import View, class_map, open_model"]
+    lines += ["from bsoftmax.images import read_rgb", "", 'model = open_model("model.safetensors")']
+    lines += ['view = View(model, model.preprocess(read_rgb("photo.jpg")))']
+    source = "sigmoid" if "sigmoid" in spec.training else "log-odds"
+    lines += ['k = view.logits("softmax").argmax(1)', f'S = class_map(view.evidence("{source}", k), "gradcam")', "```"]
+    if command := spec.training.get("command"):
+        lines += ["", "Trained by", "", "```", " ".join(shlex.quote(word) for word in command), "```"]
+    return "\n".join(lines)
