@@ -82,8 +82,10 @@ def _starting_model(run: TrainRun, data: Data) -> tuple[DualBranch, Data, bool]:
 
 def _finetuned(work: Worker, model: DualBranch, data: Data) -> dict[str, Any]:
     work.stage("softmax", "Softmax head and the trunk's last stage, fine-tuned")
-    steps = finetune(model, data.train, work.run.probe, data.val, Path(f"{work.state}-finetune.state"), work.tick,
-                     work.stop)  # fmt: skip
+    steps = finetune(
+        model, data.train, work.run.probe, data.val, Path(f"{work.state}-finetune.state"), work.tick, work.stop,
+        work.ranks,
+    )  # fmt: skip
     return {"method": "last stage fine-tuned", "config": asdict(work.run.probe), **_learnt(work, "softmax", steps)}
 
 

@@ -34,7 +34,7 @@ class TrainRun:
     weights: str = "hub"
     classes: str = "auto"
     stage1: str = "probe"
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probe: BranchConfig = field(default_factory=ProbeConfig)  # of stage 1; a FinetuneConfig where that is asked
     branch: BranchConfig = field(default_factory=BranchConfig)
     share: float = 0.2
     seed: int = 0

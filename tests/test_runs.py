@@ -15,6 +15,7 @@ from toys import coloured, counted, refusal, small_model
 from bsoftmax import backbones, checkpoints, runs, zoo
 from bsoftmax.card import card, plain
 from bsoftmax.data import ImageSet, read_splits
+from bsoftmax.finetune import FinetuneConfig
 from bsoftmax.images import read_rgb
 from bsoftmax.model import DualBranch
 from bsoftmax.report import confusion
@@ -118,6 +119,17 @@ def test_the_models_own_classes_are_kept_when_they_are_the_datas(job, tmp_path):
     assert all(after.classes[row["label"]] in row["name"] for row in report["images"])
     own_head = told(replace(job, trunk=str(own), classes="own"))
     assert "softmax" in {e.get("stage") for e in own_head}
+
+
+def test_the_last_stage_can_be_tuned_with_the_softmax_head(job, trunk):
+    fine = replace(job, stage1="finetune", probe=FinetuneConfig(epochs=2, batch=8))
+    events = told(fine)
+    stages = [e["stage"] for e in events if e["event"] == "stage"]
+    assert stages == ["data", "softmax", "features", "branch", "measure", "save"]
+    before, after = (DualBranch.load(path).state_dict() for path in (trunk, job.out))
+    moved = {k.split(".")[2] for k in before if k.startswith("trunk.") and not torch.equal(before[k], after[k])}
+    assert moved == {"layer4"}
+    assert "last stage fine-tuned" in job.out.with_suffix(".md").read_text()
 
 
 def test_other_classes_cannot_be_kept(job):
