@@ -2,6 +2,7 @@
 
 import os
 
+from bsoftmax.limits import LIMITS
 from demo.layout import build_app
 from demo.session import Session
 from demo.theme import CSS, THEME
@@ -13,7 +14,7 @@ def main() -> None:
         theme=THEME,
         css=CSS,
         run_history=False,  # writing every event to the browser's storage makes sliders several times slower
-        max_file_size="64mb",
+        max_file_size=LIMITS.zip_bytes,
         server_name=os.environ.get("GRADIO_SERVER_NAME"),
     )
 

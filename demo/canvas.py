@@ -1,4 +1,4 @@
-"""Two components that draw class-activation maps over a photograph in the browser.
+"""Components that draw in the browser; two of them class-activation maps over a photograph.
 
 Python sends a photograph and one file of signed float16 maps, once; scale, colours, box and read-out cost no request.
 """
@@ -58,15 +58,14 @@ def _static(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
 
 
-class _MapCanvas(gr.HTML):
-    """What both components share. No text of the value enters a template: the script sets it as text."""
+class Scripted(gr.HTML):
+    """A component drawn by scripts. No text of the value enters a template: the script sets it as text."""
 
-    data_model = MapData
     name = ""
     parts: tuple[str, ...] = ()  # of the page: NAME.html stands where the component's own says <!-- NAME.html -->
     scripts: tuple[str, ...] = ()
 
-    def __init__(self, value: MapData | None = None, **kwargs: Any):
+    def __init__(self, value: GradioModel | None = None, **kwargs: Any):
         html = _static(f"{self.name}.html")
         for part in self.parts:
             html = html.replace(f"<!-- {part}.html -->", _static(f"{part}.html"))
@@ -76,15 +75,14 @@ class _MapCanvas(gr.HTML):
             css_template="".join(_static(f"{part}.css") for part in (self.name, *self.parts)),
             js_on_load="".join(map(_static, self.scripts)),
             apply_default_css=False,
-            luts=colour_tables(),
             **kwargs,
         )
 
     def preprocess(self, payload: Any) -> None:
         """Output only: whatever a browser sends is ignored."""
 
-    def postprocess(self, value: MapData | None) -> MapData | None:
-        """Pass the value on; gradio turns its two files into addresses."""
+    def postprocess(self, value: GradioModel | None) -> GradioModel | None:
+        """Pass the value on; gradio turns its files into addresses."""
         return value
 
     def api_info(self) -> dict[str, Any]:
@@ -96,6 +94,15 @@ class _MapCanvas(gr.HTML):
 
     def example_value(self) -> None:
         """Nothing is taken as input."""
+
+
+class _MapCanvas(Scripted):
+    """What both comparisons share."""
+
+    data_model = MapData
+
+    def __init__(self, value: MapData | None = None, **kwargs: Any):
+        super().__init__(value, luts=colour_tables(), **kwargs)
 
 
 class CompareCanvas(_MapCanvas):

@@ -14,8 +14,9 @@ from bsoftmax import METHODS, cams, zoo
 from . import comparison as cmp
 from . import exports, lab
 from .canvas import CompareCanvas
-from .doors import Photo
+from .doors import Menu, Photo, spread
 from .handlers import EXAMPLES, Handlers, presented
+from .own_handlers import OwnHandlers
 from .session import Session
 
 
@@ -24,13 +25,14 @@ class Controls:
     """The widgets other tabs read: what is being looked at."""
 
     photo: Photo
-    model: gr.Dropdown
+    model: Menu
     chosen: gr.Dropdown
     method: gr.Dropdown
     canvas: CompareCanvas
     link: gr.State
     opened: gr.State
     fetcher: gr.DownloadButton
+    own_examples: gr.Gallery
 
 
 def build(session: Session) -> Controls:
@@ -45,32 +47,42 @@ def build(session: Session) -> Controls:
                 height=220, buttons=[],
             )  # fmt: skip
             gr.Examples([[gr.get_image(name)] for name in EXAMPLES], [photo], label="Examples", elem_id="examples")
+            own = gr.Gallery(
+                label="Your validation images", columns=3, height="auto", object_fit="cover", allow_preview=False,
+                buttons=[], visible=False, interactive=False, elem_id="own-examples", elem_classes="pictures",
+            )  # fmt: skip
             chosen = gr.Dropdown(
                 classes, value=classes[0][1], label="Class to explain", allow_custom_value=True, elem_id="class"
             )
             methods = [(METHODS[key].label, key) for key in cmp.methods_of(look)]
             how = gr.Dropdown(methods, value=method, label="Method", elem_id="method")
             with gr.Accordion("Model", open=False):
-                model = gr.Dropdown(session.model_names(), value=zoo.DEFAULT, label="Model", elem_id="model")
-            with gr.Accordion("Download", open=False):
-                buttons = {
-                    f: gr.Button(text, size="sm", elem_id=f"get-{Path(f).suffix[1:]}")
-                    for f, text in exports.FILES.items()
-                }
-            # outside the accordion, whose contents are not on the page while it is closed
-            fetcher = gr.DownloadButton("Prepared file", elem_id="fetcher", elem_classes="fetcher")
+                model = Menu(session.model_names(), value=zoo.DEFAULT, label="Model", elem_id="model")
+                checkpoint = gr.UploadButton(
+                    "Open a checkpoint", file_types=[".safetensors"], size="sm", elem_id="open-checkpoint"
+                )
+            buttons, fetcher = _downloads()
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
             shown = presented(look, classes[0][1], method)
             canvas = CompareCanvas(shown, label="comparison", elem_id="compare", server_functions=[_redraw(session)])
-
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")
-    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher)
-    handlers = Handlers(session)
+    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher, own)
+    handlers = OwnHandlers(session)
     _wire(handlers, controls, buttons)
+    _wire_own(handlers, controls, checkpoint)
     asked = [photo, model, chosen, how]
     accordion.expand(handlers.stand, asked, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
     return controls
+
+
+def _downloads() -> tuple[dict[str, gr.Button], gr.DownloadButton]:
+    with gr.Accordion("Download", open=False):
+        buttons = {
+            f: gr.Button(text, size="sm", elem_id=f"get-{Path(f).suffix[1:]}") for f, text in exports.FILES.items()
+        }
+    # outside the accordion, whose contents are not on the page while it is closed
+    return buttons, gr.DownloadButton("Prepared file", elem_id="fetcher", elem_classes="fetcher")
 
 
 def _redraw(session: Session) -> Callable[[Any], dict[str, Any]]:
@@ -101,6 +113,15 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
         _fetch(event, handlers.distorted, [gr.State(kind)], on.fetcher, None)
     ask, answer = gr.Button(visible=False), gr.Label(visible=False)  # an endpoint for programs: no one presses it
     ask.click(handlers.classify, seen, answer, api_name="classify")
+
+
+def _wire_own(handlers: OwnHandlers, on: Controls, checkpoint: gr.UploadButton) -> None:
+    widgets = {name: getattr(on, name) for name in ("model", "opened", "canvas", "chosen", "method")}
+    checkpoint.upload(
+        spread(handlers.open_checkpoint, widgets), [checkpoint, on.photo, on.method], list(widgets.values()),
+        api_name="open_checkpoint", concurrency_limit=2, show_progress_on=on.canvas,
+    )  # fmt: skip
+    on.own_examples.select(handlers.example, None, on.photo, api_visibility="private", show_progress="hidden")
 
 
 def _named(api_name: str | None) -> dict[str, Any]:

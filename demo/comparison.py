@@ -84,7 +84,7 @@ def _context(look: Look, k: int, method: str) -> dict[str, Any]:
         "class_index": k,
         "method": method,
         "method_label": METHODS[method].label,
-        "model": f"{look.model_name} · {look.model.spec.trunk}",
+        "model": f"{look.title} · {look.model.spec.trunk}",
         "identical": [METHODS[m].label for m in METHODS if groups and m in groups[0] and m != method],
         "caption": caption(look, k, method),
     }

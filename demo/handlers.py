@@ -18,6 +18,7 @@ from . import comparison as cmp
 from . import exports, lab
 from .canvas import MapData, pack_maps
 from .doors import sentences
+from .own import is_own
 from .session import Look, Session, fingerprint
 
 EXAMPLES = ("cheetah1.jpg", "lion.jpg", "tower.jpg")
@@ -38,7 +39,7 @@ def presented(look: Look, k: int, method: str, tick: Tick | None = None) -> MapD
     value.info |= {
         "distort": lab.describe(look, k, method),
         "photo_token": look.key,
-        "model_name": look.model_name,
+        "model_name": look.model_name if look.public else None,  # an own model's name is a secret
         "example": _examples().get(look.fingerprint),
     }
     if value.info["distort"]["live"]:
@@ -125,6 +126,8 @@ class Handlers:
         name = wanted.get("example", EXAMPLES[0])
         photo = gr.get_image(name if name in EXAMPLES else EXAMPLES[0])
         photo = processing_utils.save_file_to_cache(photo, get_upload_folder())  # from where the page may have it
+        if is_own(wanted.get("model", "")):
+            raise ValueError("A link cannot open a model of one's own: open its checkpoint under Model.")
         look = self.session.look(photo, wanted.get("model", zoo.DEFAULT))
         classes, allowed = cmp.ranked_classes(look), cmp.methods_of(look)
         k = look.model.class_number(wanted["class"]) if "class" in wanted else classes[0][1]

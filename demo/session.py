@@ -15,6 +15,8 @@ from PIL import Image
 from bsoftmax import DualBranch, View, open_model, zoo
 from bsoftmax.images import read_rgb
 
+from .own import OwnModels, is_own
+
 SHOWN_SIDE = 1024  # pixels kept of a picture's longer side, for showing and exporting
 LOOKS = 24  # pictures whose features are kept (0.4 MB each for the bundled model, 1.6 MB for ResNet-50)
 MODELS = 4  # models kept open
@@ -37,11 +39,22 @@ class Look:
     image: Image.Image
     view: View
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    label: str = ""  # what people call the model, where its name is a token
 
     @property
     def model(self) -> DualBranch:
         """The model that looked."""
         return self.view.model
+
+    @property
+    def title(self) -> str:
+        """The model's name for people."""
+        return self.label or self.model_name
+
+    @property
+    def public(self) -> bool:
+        """Whether a link may name the model."""
+        return not is_own(self.model_name)
 
 
 class Store:
@@ -75,19 +88,28 @@ class Store:
                 self._values.move_to_end(key)
             return self._values.get(key)
 
+    def drop(self, prefix: str) -> None:
+        """Removes every value whose key begins so."""
+        with self._lock:
+            for key in [key for key in self._values if key.startswith(prefix)]:
+                del self._values[key]
+
 
 class Session:
     """Models and looks, shared by all requests; nothing kept here changes once it is made."""
 
     def __init__(self) -> None:
         self._models, self._looks = Store(MODELS), Store(LOOKS)
+        self.own = OwnModels(removed=lambda token: self._looks.drop(f"{token}|"))
 
     def model_names(self) -> list[str]:
-        """What the model menu offers."""
+        """What the model menu offers to everybody."""
         return zoo.names()
 
     def model(self, name: str) -> DualBranch:
-        """An open model. Raises ValueError (or a kind of it) when it cannot be opened."""
+        """An open model, by its name or its owner's token. Raises ValueError (or a kind of it) when it has none."""
+        if is_own(name):
+            return self.own.get(name).model
         if name not in self.model_names():
             raise ValueError(f"There is no model {name!r}; choose one of {', '.join(self.model_names())}.")
         return self._models.get(name, lambda: open_model(name))
@@ -107,7 +129,8 @@ class Session:
 
         def make() -> Look:
             image = read_rgb(data, SHOWN_SIDE)
-            return Look(key, sha, model_name, image, View(model, model.preprocess(image)))
+            label = self.own.get(model_name).label if is_own(model_name) else ""
+            return Look(key, sha, model_name, image, View(model, model.preprocess(image)), label=label)
 
         return self._looks.get(key, make)
 

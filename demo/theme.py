@@ -13,6 +13,10 @@ THEME = gr.themes.Default(
     body_text_color_subdued_dark="*neutral_300",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_800",
     block_label_text_color="*neutral_700",
     block_label_text_color_dark="*neutral_200",
 )
@@ -27,8 +31,23 @@ CSS = """
 #controls { gap: var(--layout-gap); }
 #photo .image-container, #photo .image-frame { max-height: 240px; }
 .fetcher { position: absolute !important; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+button[role="tab"].selected { color: var(--primary-700) !important; }
+.dark button[role="tab"].selected { color: var(--primary-300) !important; }
+.pictures .grid-wrap { min-height: 0 !important; max-height: 60vh; padding-top: 38px !important; }
+.pictures .grid-container {
+  grid-template: none !important;
+  grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)) !important;
+}
+#own-examples .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important; }
+#differing .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
+.pictures .caption-label {
+  font-size: 11px !important;
+  inset: auto 0 0 !important; max-width: none !important; border: 0 !important; border-radius: 0 !important;
+  white-space: normal !important; opacity: 1 !important; line-height: 1.3; max-height: 4.6em; overflow-wrap: anywhere;
+}
 @media (max-width: 760px) {
   .gradio-container main.fillable { padding: 12px !important; }
+  .tab-wrapper button { padding: 0 6px !important; font-size: 13px !important; }
   #stage { order: -1; min-width: 100% !important; }
   #controls { min-width: 100% !important; }
 }

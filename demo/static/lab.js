@@ -226,7 +226,7 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
       shift: { channels: [...channels], delta }, flip, uniform, centre, only, both };
   }
 
-  const modelName = () => at.info.model_name ?? (at.info.model ?? '').split(' · ')[0];
+  const modelName = () => ('model_name' in at.info ? at.info.model_name : (at.info.model ?? '').split(' · ')[0]); // null: no link may name it
   const address = bindAddress(find('.link'), () => at.info && Link.write(location.search, s, Distort.active(s), { ...at.info, model_name: modelName() }));
 
   find('.figure').addEventListener('click', () => fire('figure', payload()));

@@ -24,7 +24,7 @@ const Link = (() => {
     for (const key of Object.values(KEYS)) query.delete(key);
     put('model', info.model_name);
     put('method', info.method);
-    put('class', info.class);
+    put('class', info.model_name && info.class); // a model of one's own has no link, and its classes mean nothing without
     put('example', info.example);
     if (active) {
       if (s.channels.length && s.delta) { put(KEYS.channels, s.channels.join(',')); put(KEYS.delta, s.delta); }

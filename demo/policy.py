@@ -1,0 +1,36 @@
+"""What this server allows: whether people may train here, with how many images, and from folders of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from bsoftmax.limits import LIMITS, Limits
+
+VARIABLE = "BSOFTMAX_TRAINING"  # "off": no Train tab; a number: the most images of a data set
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def allowed() -> Limits | None:
+    """The limits on data sets here, or None where training is switched off.
+
+    Raises ValueError when the variable says neither "off" nor a number.
+    """
+    said = os.environ.get(VARIABLE, "").strip().lower()
+    if said == "off":
+        return None
+    if said in ("", "on"):
+        return LIMITS
+    if not said.isdecimal() or int(said) < 1:
+        raise ValueError(f"{VARIABLE} must be 'off' or the most images of a data set, got {said!r}: set it again.")
+    return dataclasses.replace(LIMITS, images=min(int(said), LIMITS.images))
+
+
+def is_local() -> bool:
+    """Whether the page is for this machine alone, so that its folders may be named."""
+    shared = os.environ.get("GRADIO_SHARE", "").strip().lower() == "true"
+    return "SPACE_ID" not in os.environ and not shared and _server_name() in LOOPBACK
+
+
+def _server_name() -> str:
+    return os.environ.get("GRADIO_SERVER_NAME", "").strip() or LOOPBACK[0]
