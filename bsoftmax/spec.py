@@ -9,6 +9,9 @@ from typing import Any
 from . import checkpoints
 from .backbones import Preprocessing
 
+LEAST_SIZE, MOST_SIZE = 8, 1024  # pixels
+MOST_CLASSES = 100_000
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -19,9 +22,8 @@ class Spec:
     preprocessing: Preprocessing
     layer: str
     stride: int | None = None
-    origin: dict[str, str] = field(
-        default_factory=dict
-    )  # "trunk" and "softmax": "hub", or "file" where they are inside
+    # "trunk" and "softmax": "hub", or "file" where they are inside
+    origin: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # how each part was made: recipe, data, commands
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -33,8 +35,15 @@ class Spec:
             preprocessing = Preprocessing(int(pre["size"]), tuple(pre["mean"]), tuple(pre["std"]))
             known = {f.name: meta[f.name] for f in dataclasses.fields(cls) if f.name in meta}
             known |= {"classes": tuple(map(str, meta["classes"])), "origin": dict(meta.get("origin", {}))}
-            return cls(**known | {"preprocessing": preprocessing})
+            spec = cls(**known | {"preprocessing": preprocessing})
         except (KeyError, TypeError, ValueError) as error:
             raise checkpoints.CheckpointError(
                 f"The checkpoint's description is incomplete ({error}): save it again."
             ) from error
+        # before a network of that size is built
+        if not (LEAST_SIZE <= preprocessing.size <= MOST_SIZE and 2 <= len(spec.classes) <= MOST_CLASSES):
+            raise checkpoints.CheckpointError(
+                f"The checkpoint asks for {len(spec.classes)} classes at {preprocessing.size} px: expected 2 to "
+                f"{MOST_CLASSES:,} classes and {LEAST_SIZE} to {MOST_SIZE} px."
+            )
+        return spec

@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bsoftmax import DualBranch
+from bsoftmax import DualBranch, checkpoints
+from bsoftmax.spec import Spec
+
+from .policy import affordable
 
 Picture = tuple[str, str]  # a path and its caption
 PREFIX = "own-"
 MOST = 6  # own models kept open, of all browsers together
 HOURS = 2.0  # and for how long after their last use
-LARGEST_SIDE = 1024  # pixels: a checkpoint that asks for larger pictures would fill the memory
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,8 @@ def is_own(name: str) -> bool:
 
 def opened(path: str | Path) -> DualBranch:
     """Opens a checkpoint that somebody brought. Raises ValueError (or a kind of it) with a sentence."""
-    model = DualBranch.load(path)
-    if not 0 < model.spec.preprocessing.size <= LARGEST_SIDE:
-        raise ValueError(
-            f"This checkpoint asks for pictures of {model.spec.preprocessing.size} pixels a side; "
-            f"at most {LARGEST_SIDE} can be shown here."
-        )
-    return model
+    affordable(Spec.from_metadata(checkpoints.read(path)[1]).trunk)  # before a network is built at a stranger's word
+    return DualBranch.load(path)
 
 
 class OwnModels:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from functools import cache
 
+import timm
+import torch
+
+from bsoftmax import backbones
 from bsoftmax.limits import LIMITS, Limits
 
 VARIABLE = "BSOFTMAX_TRAINING"  # "off": no Train tab; a number: the most images of a data set
+LARGEST = 400  # million parameters of a trunk
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -34,3 +40,16 @@ def is_local() -> bool:
 
 def _server_name() -> str:
     return os.environ.get("GRADIO_SERVER_NAME", "").strip() or LOOPBACK[0]
+
+
+@cache
+def affordable(trunk: str) -> None:
+    """Raises ValueError for a trunk that there is not, or that is too large to be built on a server."""
+    timm_name = backbones.find(trunk).timm
+    with torch.device("meta"):  # nothing is made of what is counted
+        million = sum(p.numel() for p in timm.create_model(timm_name).parameters()) / 1e6
+    if million > LARGEST:
+        raise ValueError(
+            f"{timm_name!r} has {million:,.0f} million parameters, and at most {LARGEST} million can be used here: "
+            "choose a smaller trunk."
+        )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
-
-import timm
-import torch
 
 from bsoftmax import backbones, zoo
 from bsoftmax.training import BranchConfig
 
-LARGEST = 400  # million parameters of a trunk
+from .policy import affordable
+
 STAGES = {"probe": "Linear probe, trunk frozen", "finetune": "Fine-tune the last stage (slow)"}
 STARTS = {"fresh": "Fresh numbers", "clone": "A clone of the softmax head"}
 
@@ -33,7 +30,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.trunk not in zoo.bundled():
-            _affordable(backbones.find(self.trunk).timm)
+            affordable(self.trunk)
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{LABELS[name]} must be {low:g} to {high:g}, got {getattr(self, name):g}.")
@@ -65,17 +62,6 @@ class Settings:
                 value = getattr(self, field.name)
                 said += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
         return said
-
-
-@cache
-def _affordable(timm_name: str) -> None:
-    with torch.device("meta"):  # nothing is made of what is counted
-        million = sum(p.numel() for p in timm.create_model(timm_name).parameters()) / 1e6
-    if million > LARGEST:
-        raise ValueError(
-            f"{timm_name!r} has {million:,.0f} million parameters, and at most {LARGEST} million can be trained here: "
-            "choose a smaller trunk."
-        )
 
 
 _KINDS = (str, int, int, float, float, str, str, float, int)

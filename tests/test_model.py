@@ -358,6 +358,9 @@ BAD = {
     "classes that are no list": lambda t, m: m.update(classes="3"),
     "no preprocessing": lambda t, m: m.pop("preprocessing"),
     "preprocessing that is no table": lambda t, m: m.update(preprocessing="7"),
+    "pictures of any size": lambda t, m: m.update(
+        preprocessing='{"size": 2000000, "mean": [0, 0, 0], "std": [1, 1, 1]}'
+    ),
     "origin that is no table": lambda t, m: m.update(origin='"hub"'),
     "metadata that is no JSON": lambda t, m: m.update(classes="[oops"),
 }

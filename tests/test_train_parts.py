@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from toys import refusal, small_model
 
-from bsoftmax import cli
+from bsoftmax import checkpoints, cli
 from bsoftmax.limits import LIMITS
 from demo import desks, hub, own, policy
 from demo.canvas import STATIC
@@ -352,3 +352,10 @@ def test_the_hubs_refusal_never_quotes_the_token(monkeypatch):
     monkeypatch.setattr(type(model), "push_to_hub", refuse)
     for repository, token in (("me/mine", "hf_secret"), ("mine", "hf_secret"), ("me/../x y", "hf_secret"), ("a/b", "")):
         assert "hf_secret" not in refusal(lambda r=repository, t=token: hub.push(model, r, t))
+
+
+def test_a_brought_checkpoint_of_a_giant_is_refused_before_it_is_built(tmp_path):
+    path = small_model(("a", "b")).save(tmp_path / "m.safetensors")
+    tensors, meta = checkpoints.read(path)
+    checkpoints.write(path, tensors, {**meta, "trunk": "vit_giant_patch14_clip_224"})
+    assert "million parameters" in refusal(lambda: own.opened(path))
