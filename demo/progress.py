@@ -14,8 +14,6 @@ from .preview import duration
 from .sheet import Block, bar, text
 
 HEADS = {"softmax": "softmax", "branch": "sigmoid"}  # stages that have epochs -> what is trained in them
-WORST = 3  # classes drawn beside the mean
-LETTERS = 16  # of their names in the legend
 
 
 class Progress:
@@ -69,25 +67,28 @@ class Progress:
 
     def losses(self) -> pd.DataFrame:
         """Loss against epoch, a line for each head."""
-        rows = [(e["epoch"], e["loss"], HEADS[e["stage"]]) for e in self._heads()]
-        return pd.DataFrame(rows, columns=["epoch", "loss", "head"])
+        return self._lines("loss", "loss")
 
     def accuracies(self) -> pd.DataFrame:
         """Validation accuracy in percent against epoch, a line for each head."""
-        rows = [(e["epoch"], e["val_accuracy"], HEADS[e["stage"]]) for e in self._heads()]
-        return pd.DataFrame(rows, columns=["epoch", "percent", "head"]).dropna()
+        return self._lines("val_accuracy", "percent")
 
     def recalled(self) -> pd.DataFrame:
-        """Percent of a class's validation images the branch finds, against epoch: the mean and the worst classes."""
-        epochs = [e for e in self.epochs if e["stage"] == "branch" and e.get("recalled")]
-        classes = self.data.get("classes", [])
-        worst = sorted(range(len(classes)), key=lambda k: epochs[-1]["recalled"][k])[:WORST] if epochs else []
+        """Percent of a class's validation images the branch finds, against epoch: the mean and the worst class."""
         rows = []
-        for e in epochs:
-            found = e["recalled"]
-            rows.append((e["epoch"], sum(found) / len(found), "mean"))
-            rows += [(e["epoch"], found[k], classes[k][:LETTERS]) for k in worst]
+        for e in self.epochs:
+            # a class without validation images has no share
+            known = [share for share in e.get("recalled", ()) if share is not None] if e["stage"] == "branch" else []
+            if known:
+                rows += [(e["epoch"], sum(known) / len(known), "mean"), (e["epoch"], min(known), "worst class")]
         return pd.DataFrame(rows, columns=["epoch", "percent", "class"])
+
+    def _lines(self, value: str, name: str) -> pd.DataFrame:
+        # a head without epochs yet gets a row without a number: a plot keeps the names of lines it began with
+        rows = [(e["epoch"], e[value], HEADS[e["stage"]]) for e in self._heads()]
+        missing = [head for head in HEADS.values() if head not in {row[2] for row in rows}] if rows else []
+        rows += [(1, None, head) for head in missing]
+        return pd.DataFrame(rows, columns=["epoch", name, "head"]).astype({name: float})
 
     def _heads(self) -> list[dict[str, Any]]:
         return [e for e in self.epochs if e["stage"] in HEADS]

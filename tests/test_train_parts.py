@@ -274,7 +274,7 @@ def events(classes=("a", "b", "c", "d", "e")):
     for stage, epoch in itertools.product(("softmax", "branch"), (1, 2)):
         yield {
             "event": "epoch", "stage": stage, "epoch": epoch, "epochs": 2, "loss": 1 / epoch, "accuracy": 1.0,
-            "val_accuracy": 10.0 * epoch if stage == "softmax" else None, "recalled": [50, 40, 30, 20, 10],
+            "val_accuracy": 10.0 * epoch if stage == "softmax" else None, "recalled": [50, None, 30, 20, 12],
         }  # fmt: skip
 
 
@@ -288,10 +288,25 @@ def test_events_become_a_bar_and_curves():
     assert progress.losses().values.tolist() == [
         [1, 1.0, "softmax"], [2, 0.5, "softmax"], [1, 1.0, "sigmoid"], [2, 0.5, "sigmoid"],
     ]  # fmt: skip
-    assert progress.accuracies()["percent"].tolist() == [10.0, 20.0]
+    assert progress.accuracies()["percent"].dropna().tolist() == [10.0, 20.0]
     found = progress.recalled()
-    assert found[found["class"] == "mean"]["percent"].tolist() == [30, 30]
-    assert found[found["epoch"] == 2]["class"].tolist() == ["mean", "e", "d", "c"]  # the worst first
+    assert found[found["class"] == "mean"]["percent"].tolist() == [28, 28]
+    assert found[found["class"] == "worst class"]["percent"].tolist() == [12, 12]
+
+
+def test_both_lines_are_named_from_the_first_epoch_on():
+    """A plot keeps the names it was first drawn with: a head that comes later would have no line."""
+    progress = Progress()
+    assert len(progress.losses()) == 0
+    progress.take(list(events())[:4])
+    for lines in (progress.losses(), progress.accuracies()):
+        assert set(lines["head"]) == {"softmax", "sigmoid"}
+        assert len(lines.dropna()) == 1
+
+
+def test_a_run_that_was_stopped_says_so():
+    progress = Progress()
+    progress.take(list(events()))
     progress.take([{"event": "done", "seconds": 3, "stopped": True}])
     assert progress.blocks()[0]["text"] == "Done in 3 s. It was stopped early and kept."
 
