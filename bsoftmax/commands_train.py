@@ -70,10 +70,10 @@ def run_train(options: argparse.Namespace) -> None:
         raise ValueError(f"Expected --out to end in .safetensors, got {options.out!r}.")
     run = _run_of(options)
     if options.events:
-        _with_events(run, _asked_to_stop(options.stop_file))
+        _with_events(run, asked_to_stop(options.stop_file))
         return
     with Lines() as lines:
-        done = train(run, lines, _asked_to_stop(options.stop_file))
+        done = train(run, lines, asked_to_stop(options.stop_file))
     if not done:
         return
     val = done["metrics"]["val"]
@@ -93,7 +93,7 @@ def _run_of(options: argparse.Namespace) -> TrainRun:
     return TrainRun(
         options.data, Path(options.out), cache_folder(options.cache), options.trunk, options.weights, options.classes,
         options.stage1, probe, BranchConfig(**branch), options.share, options.seed,
-        options.images and Path(options.images), options.half, command=_repeatable(options),
+        options.images and Path(options.images), options.half, command=repeatable(options),
     )  # fmt: skip
 
 
@@ -102,10 +102,11 @@ def cache_folder(named: str | None) -> Path:
     return Path(named or os.environ.get("BSOFTMAX_CACHE") or Path.home() / ".cache" / "bsoftmax")
 
 
-HOUSEKEEPING = {"--cache": 1, "--events": 0, "--stop-file": 1, "--nice": 1, "--called": 1, "--out": 1}
+HOUSEKEEPING = {"--cache": 1, "--events": 0, "--stop-file": 1, "--nice": 1, "--called": 1, "--out": 1, "--workers": 1,
+                "--device": 1}  # fmt: skip
 
 
-def _repeatable(options: argparse.Namespace) -> tuple[str, ...]:
+def repeatable(options: argparse.Namespace) -> tuple[str, ...]:
     """The words that repeat the run elsewhere: without where this machine keeps things."""
     words, kept = list(options.words), ["bsoftmax"]
     while words:
@@ -118,7 +119,7 @@ def _repeatable(options: argparse.Namespace) -> tuple[str, ...]:
     return (*kept, "--out", Path(options.out).name)
 
 
-def _asked_to_stop(path: str | None) -> Callable[[], bool]:
+def asked_to_stop(path: str | None) -> Callable[[], bool]:
     """Whether the file `path` has appeared or Ctrl-C was pressed once; pressed again it ends the program at once."""
     pressed: list[int] = []
 

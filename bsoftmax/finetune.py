@@ -160,7 +160,7 @@ class _Run:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(int(rng.integers(2**31)) + self.ranks.rank)
             for step, (pixels, bad) in enumerate(decoded(self.train, own, self.model.spec.preprocessing.size)):
-                set_lr(self.optimizer, self.config.lr, (epoch + step / len(spans)) / self.config.epochs)
+                set_lr(self.optimizer, self.config, (epoch + step / len(spans)) / self.config.epochs)
                 sums += self.step(pixels, own[step], bad, epoch, len(spans[step]))
                 done += len(spans[step])
                 if self.stopped:

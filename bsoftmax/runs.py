@@ -46,7 +46,7 @@ def train(
     work = Worker(run, emit, stop, ranks or Ranks.current())
     try:
         data = work.read()
-        model, data, kept = _starting_model(run, data)
+        model, data, kept = _starting_model(run, data, work.device)
         softmax: dict[str, Any] = {}
         if not kept and run.stage1 == "finetune":
             softmax = _finetuned(work, model, data)
@@ -63,9 +63,9 @@ def train(
     return _finish(work, model, data, vectors, made)
 
 
-def _starting_model(run: TrainRun, data: Data) -> tuple[DualBranch, Data, bool]:
+def _starting_model(run: TrainRun, data: Data, where: torch.device) -> tuple[DualBranch, Data, bool]:
     """The model to begin with, the data under its class numbers, and whether its classes are kept."""
-    opened = zoo.open_model(run.trunk, run.weights, unfilled=run.stage1 == "finetune")
+    opened = zoo.open_model(run.trunk, run.weights, unfilled=run.stage1 == "finetune").to(where)
     same = len(data.train.classes) == len(opened.classes)
     kept = zoo.matched(data.train, opened.classes) if same and run.classes != "own" else None
     if kept is None and run.classes == "kept":

@@ -101,7 +101,7 @@ class _Run:
             torch.manual_seed(int(rng.integers(2**31)) + self.ranks.rank)
             steps = math.ceil(len(order) / self.config.batch)
             for step, span in enumerate(batches(len(order), self.config.batch)):
-                set_lr(self.optimizer, self.config.lr, (epoch * steps + step) / (self.config.epochs * steps))
+                set_lr(self.optimizer, self.config, (epoch * steps + step) / (self.config.epochs * steps))
                 sums += self.step(order[span], view[span])
                 if self.stopped:
                     break

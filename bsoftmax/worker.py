@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from . import cache, layouts, zoo
 from .data import ImageSet, Skipped
 from .limits import Limits
@@ -79,6 +81,13 @@ class Worker:
         self.asked = stop if self.ranks.world == 1 else lambda: False
         self.stopped, self.told = False, 0.0
         self.state = run.cache / "states" / run.key()
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute: this rank's device, or alone a GPU where there is one."""
+        return (
+            self.ranks.device if self.ranks.world > 1 else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        )
 
     def stop(self) -> bool:
         """Whether to end early and keep what there is."""

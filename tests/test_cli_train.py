@@ -134,7 +134,7 @@ def test_a_stop_file_keeps_what_was_learnt(run, tmp_path, monkeypatch):
 def test_ctrl_c_is_a_wish_to_stop_and_twice_an_order():
     before = signal.getsignal(signal.SIGINT)
     try:
-        stop = commands_train._asked_to_stop(None)
+        stop = commands_train.asked_to_stop(None)
         assert not stop()
         signal.raise_signal(signal.SIGINT)
         assert stop()
