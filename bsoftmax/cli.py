@@ -11,6 +11,8 @@ import torch
 
 from . import cams, zoo
 from . import commands as do
+from . import commands_evaluate as judge
+from . import commands_reproduce as repeat
 from . import commands_train as make
 from .finetune import FinetuneConfig
 from .sources import SOURCES
@@ -31,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bsoftmax: stopped; what was written is kept.", file=sys.stderr)
         return 130
+    finally:
+        # ranks that end without it may abort one another
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     return 0
 
 
@@ -49,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", make.run_train)
     pretrain = command("pretrain", make.run_pretrain)
     sample = command("sample", make.run_sample)
+    judge.evaluate_options(command("evaluate", judge.run_evaluate))
+    judge.compare_options(command("compare", judge.run_compare))
+    repeat.reproduce_options(command("reproduce", repeat.run_reproduce))
     command("models", do.run_models)
     _explain_options(explain)
     _distort_options(distort)
