@@ -37,7 +37,8 @@ PROVED = 4  # validation images whose logits are compared before and after
 def train(
     run: TrainRun, emit: Emit = lambda event: None, stop: Callable[[], bool] = lambda: False, ranks: Ranks | None = None
 ) -> dict[str, Any]:
-    """Runs both stages and writes `out` (.safetensors), its card (.md) and its report (.json); returns the last event.
+    """Runs both stages and writes `out` (.safetensors), its card (.md) and its report (.json); returns the last event (of several
+    ranks the first alone).
 
     Killed at any point and called again with the same options it goes on where it was. `stop` is asked all the time:
     the run then ends early and keeps what it has learnt. Raises DataError, WeightsError, CheckpointError or ValueError
@@ -163,4 +164,4 @@ def _finish(
     done |= {"unreadable": unreadable, "stopped": work.stopped, "seconds": time.monotonic() - work.start}
     done["frozen"] = model.frozen_hash()
     work.emit(done)
-    return done
+    return done if work.ranks.rank == 0 else {}

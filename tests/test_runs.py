@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from toys import coloured, counted, refusal, small_model
 
 from bsoftmax import backbones, checkpoints, runs, zoo
 from bsoftmax.card import card, plain
+from bsoftmax.cli import main
 from bsoftmax.data import ImageSet, read_splits
 from bsoftmax.finetune import FinetuneConfig
 from bsoftmax.images import read_rgb
@@ -149,6 +154,24 @@ def test_imagenets_folders_are_known_by_their_wordnet_numbers(shuffled, tmp_path
     matched = zoo.matched(images, backbones.class_names(1000, native=True))
     assert (matched is None) == shuffled
     assert shuffled or (matched.classes[7], matched.labels) == ("cock", (7,))
+
+
+def test_two_processes_make_the_file_of_one(job, tmp_path):
+    command = ["train", job.data, "--trunk", job.trunk, "--epochs", "3", "--probe-epochs", "2", "--cache"]
+    one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
+    assert main([*command, str(tmp_path / "c1"), "--out", str(one)]) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "bsoftmax", *command, str(tmp_path / "c2"), "--out", str(two)], capture_output=True,
+        text=True, cwd=Path(__file__).parents[1], timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("val top-1") == 1  # one of them speaks
+    (a, said), (b, same) = (checkpoints.read(path) for path in (one, two))
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], rtol=0, atol=1e-4)
+    assert said["metrics"] == same["metrics"]
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------
