@@ -37,11 +37,10 @@ PROVED = 4  # validation images whose logits are compared before and after
 def train(
     run: TrainRun, emit: Emit = lambda event: None, stop: Callable[[], bool] = lambda: False, ranks: Ranks | None = None
 ) -> dict[str, Any]:
-    """Runs both stages and writes `out` (.safetensors), its card (.md) and its report (.json); returns the last event (of several
-    ranks the first alone).
+    """Runs both stages; writes `out` (.safetensors), its card (.md), its report (.json); returns the last event.
 
-    Killed at any point and called again with the same options it goes on where it was. `stop` is asked all the time:
-    the run then ends early and keeps what it has learnt. Raises DataError, WeightsError, CheckpointError or ValueError
+    Of several ranks the first alone returns it. Killed at any point and called again with the same options it goes on
+    where it was. `stop` is asked all the time: the run then ends early and keeps what it has learnt. Raises DataError, WeightsError, CheckpointError or ValueError
     with one sentence; also ValueError when it was stopped before there was anything to keep.
     """
     work = Worker(run, emit, stop, ranks or Ranks.current())
