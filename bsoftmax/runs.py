@@ -40,8 +40,9 @@ def train(
     """Runs both stages; writes `out` (.safetensors), its card (.md), its report (.json); returns the last event.
 
     Of several ranks the first alone returns it. Killed at any point and called again with the same options it goes on
-    where it was. `stop` is asked all the time: the run then ends early and keeps what it has learnt. Raises DataError, WeightsError, CheckpointError or ValueError
-    with one sentence; also ValueError when it was stopped before there was anything to keep.
+    where it was. `stop` is asked all the time: the run then ends early and keeps what it has learnt. Raises DataError,
+    WeightsError, CheckpointError or ValueError with one sentence; also ValueError when it was stopped before there was
+    anything to keep.
     """
     work = Worker(run, emit, stop, ranks or Ranks.current())
     try:
