@@ -116,6 +116,11 @@ def run_diagnose(options: argparse.Namespace) -> None:
             f"{branch}: norm of the class-mean row {gauge['mean_norm']:.4g}, of a row {gauge['row_norm']:.4g}: "
             f"{gauge['share']:.1%} (0 %: centred, the gauge weight decay pulls to)"
         )
+    if found := effects.alike(model):
+        print(
+            f"a class's rows in the two heads: mean cosine {found['rows']:.3f}, less their class means "
+            f"{found['centred']:.3f}"
+        )
     for path in options.images:
         _, view, k = _look(options, model, path)
         found = effects.tolerance(view, k, options.method or cams.default(model))

@@ -168,6 +168,21 @@ def gauge(classifier: nn.Module) -> dict[str, Any]:
     return {"mean_norm": norm, "row_norm": row, "share": norm / max(row, 1e-12), "per_channel": per_channel}
 
 
+def alike(model: DualBranch) -> dict[str, float] | None:
+    """Mean cosine of a class's two rows, w_k of softmax and of the branch: as they are, and less their class means.
+
+    None where there is no branch, or where the last layers read different vectors (an MLP's).
+    """
+    if model.sigmoid is None or not isinstance(model.softmax, nn.Linear):
+        return None
+    rows = [last_linear(head).weight.detach().double() for head in (model.softmax, model.sigmoid)]
+    centred = [weight - weight.mean(0) for weight in rows]
+    return {
+        name: float(torch.cosine_similarity(*pair, dim=1).mean())
+        for name, pair in (("rows", rows), ("centred", centred))
+    }
+
+
 def tolerance(
     view: View, k: int, method: str = "cam", channels: tuple[int, ...] = (), reach: float = 64.0, steps: int = 49
 ) -> dict[str, float | None]:

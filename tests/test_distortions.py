@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference as ref
 import torch
-from toys import N, images, toy
+from toys import C, N, images, toy
 
 from bsoftmax import METHODS, View, cams, distortions, effects, open_model
 from bsoftmax.effects import Distortion
@@ -163,6 +163,21 @@ def test_redrawn_is_distort_for_what_can_move(view):
 
 
 # ---- where a head stands -----------------------------------------------------------------------------------------
+
+
+def test_two_heads_that_differ_by_a_shift_are_alike_once_it_is_taken_out():
+    model = toy()
+    with torch.no_grad():
+        model.softmax.weight.copy_(torch.eye(C, N))
+        model.sigmoid.weight.copy_(3 * torch.eye(C, N) - 5)  # the same rows, larger, and one vector on all of them
+    found = effects.alike(model)
+    a, b = torch.eye(C, N).double(), 3 * torch.eye(C, N).double() - 5
+    by_hand = [float(x @ y / (x.norm() * y.norm())) for x, y in zip(a, b)]
+    assert found["rows"] == pytest.approx(sum(by_hand) / C)
+    assert found["rows"] < 0
+    assert found["centred"] == pytest.approx(1)
+    assert effects.alike(toy(branch=False)) is None
+    assert effects.alike(toy("mlp")) is None
 
 
 def test_gauge_of_hand_made_heads():

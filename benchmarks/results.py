@@ -1,0 +1,189 @@
+"""Writes docs/results.md: what the branch wins and loses on real photographs, and what makes the difference.
+
+Protocol: that of `bsoftmax evaluate`, printed under every table. Places on wild20-boxes (250 photographs, true class);
+fidelity on the odd places of wild20/val (the even ones chose the training, see benchmarks/tune.py), class by class at
+most `--limit` of them, predicted class; both on cub10's test split with a branch trained on its train split by the
+defaults; Deletion and Insertion on few of the first; then the table of benchmarks/tune.py. Everything goes on after a
+kill: records and the trained model lie in `--work`.
+
+    python benchmarks/results.py ../shared/data --work runs/results [--workers 2]
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import timing  # noqa: F401  (puts the repository on the path)
+import tune
+
+from bsoftmax import metrics, runs, tables
+from bsoftmax.contrasts import verdict
+from bsoftmax.evaluation import evaluate
+from bsoftmax.plans import EvalRun
+from bsoftmax.worker import TrainRun
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOWN = {
+    "places": ("gt_loc", "top1_loc", "max_box_acc", "max_box_acc_v2", "pointing"),
+    "fidelity": ("average_drop", "increase", "average_gain", "adcc", "average_drop.own", "increase.own"),
+    "curves": ("deletion", "insertion"),
+}
+HEAD = """# Results on real photographs
+
+Written by `python benchmarks/results.py ../shared/data`; whoever has the data can run it. Every number is a mean over
+images with its 95 % bootstrap interval. Differences are paired over the same images, and called one only where their
+interval leaves out 0. Many comparisons stand here and nothing was corrected for their number: one interval in twenty
+leaves out 0 by chance.
+"""
+
+
+def odd_half(data, folder):
+    """The places of wild20/val that chose nothing, as class folders of links."""
+    paths = [p for c in sorted((data / "wild20" / "val").iterdir()) for p in sorted(c.iterdir())]
+    for path in paths[1::2]:
+        link = folder / path.parent.name / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    return folder
+
+
+def trained(data, work):
+    """A model for cub10's classes on the bundled trunk, by the defaults."""
+    out = work / "cub10.safetensors"
+    if not out.exists():
+        runs.train(TrainRun(str(data / "cub10"), out, work / "cache", classes="own"))
+    return out
+
+
+def shown(found, names):
+    """One line a column, twins left out."""
+    names = [name for name in names if any(name in c["metrics"] for c in found["columns"])]
+    heads = ["method", "source", "clamp", *map(tables.title, names)]
+    rows = []
+    for c in found["columns"]:
+        if c["same_as"] is None:
+            cells = [tables.interval_of(c["metrics"][n]) if n in c["metrics"] else "" for n in names]
+            rows.append([*tables._named(c), *cells])
+    return tables.rows_markdown(heads, rows)
+
+
+def asked(found, names, methods=("cam", "gradcam++", "layercam")):
+    """What makes the difference, with a verdict in words."""
+    names = [name for name in names if any(name in c["difference"] for c in found["contrasts"])]
+    rows = []
+    for c in found["contrasts"]:
+        if c["method"] in methods:
+            cells = []
+            for name in names:
+                cell, higher = c["difference"][name], metrics.find(name).higher_is_better
+                cells.append(f"{tables.interval_of(cell, '+')} {verdict(cell, higher)}")
+            rows.append([tables.METHODS[c["method"]].label, c["question"], *cells])
+    return tables.rows_markdown(["method", "question", *map(tables.title, names)], rows)
+
+
+def counted(found, names):
+    """How often each question found a difference, in one sentence a question."""
+    lines = []
+    for question in dict.fromkeys(c["question"] for c in found["contrasts"]):
+        said = []
+        for c in found["contrasts"]:
+            if c["question"] == question:
+                both = [(n, verdict(c["difference"][n], metrics.find(n).higher_is_better)) for n in names
+                        if n in c["difference"]]  # fmt: skip
+                said += [f"{tables.METHODS[c['method']].label} {tables.title(n)} {v}" for n, v in both
+                         if v != "no difference"]  # fmt: skip
+        lines.append(f"- {question}: {'; '.join(said) or 'no difference anywhere'}.")
+    return "\n".join(lines)
+
+
+def protocol(found):
+    """Everything that must be said, folded away."""
+    lines = [[tables.escape_markdown(a), tables.escape_markdown(b)] for a, b in tables.protocol_lines(found)
+             if not a.startswith(("command", "model.training"))]  # fmt: skip
+    return f"<details><summary>Protocol</summary>\n\n{tables.rows_markdown(['', ''], lines)}\n\n</details>"
+
+
+def section(title, run, kinds, workers):
+    """Measures, and says it."""
+    done = evaluate(run, workers=workers, emit=said(title))
+    found = json.loads(Path(done["results"]).read_text())
+    parts = [f"## {title}", f"{found['n']:,} images, {len(found['unreadable'])} counted out."]
+    for kind in kinds:
+        parts += [shown(found, SHOWN[kind]), "One thing changed at a time:", asked(found, SHOWN[kind])]
+        parts += ["Where a difference leaves out 0:", counted(found, SHOWN[kind])]
+    return "\n\n".join([*parts, protocol(found)])
+
+
+def said(title):
+    """Progress on stderr."""
+
+    def emit(event):
+        if event["event"] == "progress":
+            print(f"\r{title}: {event['done']}/{event['total']}   ", end="", file=sys.stderr)
+
+    return emit
+
+
+def tuned(data, work, images):
+    """The table of benchmarks/tune.py, kept once it is made."""
+    kept = work / "tune.md"
+    if not kept.exists():
+        out, before = io.StringIO(), sys.argv
+        sys.argv = ["tune", str(data), "--cache", str(work / "cache" / "features"), "--images", str(images)]
+        try:
+            with contextlib.redirect_stdout(out):
+                tune.main()
+        finally:
+            sys.argv = before
+        lines = out.getvalue().splitlines()
+        kept.write_text("\n".join(line for line in lines if not line.startswith("[")) + "\n")
+    return f"## Tuning the branch's training\n\n{tune.__doc__}\n\n{kept.read_text()}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs/results"))
+    parser.add_argument("--limit", type=int, default=500)
+    parser.add_argument("--curves", type=int, default=60)
+    parser.add_argument("--tune-images", type=int, default=300)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    data, work = options.data.resolve(), options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        half = odd_half(data, Path(folder) / "wild20-val-odd")
+        base = EvalRun("", work, cache=work / "cache")
+        boxes = replace(base, data=str(data / "wild20-boxes"), out=work / "boxes", metrics=("localization",),
+                        called="wild20-boxes")  # fmt: skip
+        fidelity = replace(base, data=str(half), out=work / "fidelity", metrics=("fidelity",), limit=options.limit,
+                           called="wild20/val, odd places")  # fmt: skip
+        curves = replace(fidelity, out=work / "curves", metrics=("curves",), limit=options.curves, methods=("cam",))
+        birds = replace(base, data=str(data / "cub10"), out=work / "cub10", model=str(trained(data, work)),
+                        called="cub10")  # fmt: skip
+        parts = [
+            section("Places: wild20-boxes, bundled model", boxes, ["places"], options.workers),
+            section("Places by the authors' rules: wild20-boxes", replace(
+                boxes, out=work / "official", protocol="official", methods=("cam", "gradcam")), ["places"],
+                options.workers),
+            section("Fidelity: half of wild20/val, bundled model", fidelity, ["fidelity"], options.workers),
+            section("Deletion and Insertion: a few of the same", curves, ["curves"], options.workers),
+            section("Birds: cub10's test split, a branch trained on its train split", birds, ["places", "fidelity"],
+                    options.workers),
+            tuned(data, work, options.tune_images),
+        ]  # fmt: skip
+    reading = ROOT / "docs" / "reading.md"
+    read = reading.read_text() if reading.exists() else ""
+    (ROOT / "docs").mkdir(exist_ok=True)
+    (ROOT / "docs" / "results.md").write_text("\n".join([HEAD, read, "\n\n".join(parts)]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
