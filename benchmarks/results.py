@@ -151,7 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
-    parser.add_argument("--limit", type=int, default=500)
+    parser.add_argument("--limit", type=int, default=400)
     parser.add_argument("--curves", type=int, default=60)
     parser.add_argument("--tune-images", type=int, default=300)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
