@@ -95,7 +95,7 @@ def plain(train: ImageSet) -> DualBranch:
         order, view = rng.permutation(len(train)), torch.from_numpy(rng.integers(VIEWS, size=len(train)))
         spans = list(batches(len(train), BATCH))
         for step, (pixels, _) in enumerate(decoded(train, [order[span] for span in spans], size)):
-            set_lr(optimizer, rules.lr, (epoch * steps + step) / (EPOCHS * steps))
+            set_lr(optimizer, rules, (epoch * steps + step) / (EPOCHS * steps))
             mirrored = view[spans[step]].bool()[:, None, None, None]
             h = trunk(model, torch.where(mirrored, pixels.flip(3), pixels)).clone()
             loss = balanced_bce(branch(h), labels[order[spans[step]]])

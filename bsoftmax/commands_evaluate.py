@@ -56,7 +56,7 @@ def _run_of(options: argparse.Namespace) -> EvalRun:
         _listed(options.sources), clamps, options.protocol, options.explain, _listed(options.metrics) or (),
         options.limit, options.seed, options.batch, options.images and Path(options.images),
         options.boxes and Path(options.boxes), cache_folder(options.cache), options.precision, options.device,
-        called=options.called, command=repeatable(options),
+        called=options.called, command=repeatable(options), share=options.share,
     )  # fmt: skip
 
 
@@ -131,6 +131,7 @@ def evaluate_options(sub: argparse.ArgumentParser) -> None:
     add("--model", default=zoo.DEFAULT, help="see `bsoftmax models`; default %(default)s")
     add("--weights", default="hub", help="safetensors file for a pretrained trunk; default: the Hub")
     add("--split", help="default: test, else val, else all there is")
+    add("--share", type=float, default=EvalRun.share, help="of images for val, where the data names none (see train)")
     add("--methods", help=f"of {','.join(cams.METHODS)}; default: all that are quick")
     add("--sources", help=f"of {','.join(SOURCES)}; default: all the model has")
     add("--clamp", dest="clamps", choices=("both", *CLAMPS), default="both", help="keep positive weights only")

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class EvalRun:
 
     `methods` and `sources`: None for all quick ones and all the model has. `explain`: the class, "predicted" or "true";
     None for the true one where places are scored and the predicted one where confidence is. `metrics`: of GROUPS.
-    `limit`: at most so many images, drawn class by class with `seed`. `precision`: "float32" or "bfloat16".
+    `limit`: at most so many images, drawn class by class with `seed`. `precision`: "float32" or "bfloat16". `share`: of
+    a set that names no splits, "train" and "val" are what a training with this share and seed draws.
     """
 
     data: str
@@ -62,6 +63,7 @@ class EvalRun:
     limits: Limits | None = None
     called: str | None = None
     command: tuple[str, ...] = ()
+    share: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def prepare(run: EvalRun, rank: int = 0) -> Prepared:
     _check(run)
     rule, device = localization.protocol(run.protocol), stamps.device_of(run.device, rank)
     found = layouts.read_data(run.data, run.cache / "data", run.limits, images=run.images, boxes=run.boxes)
+    found = _divided(found, run)
     split, images = _split(found, run)
     model = zoo.open_model(run.model, run.weights)
     chosen = columns(model, run.methods, run.sources, run.clamps)
@@ -139,6 +142,14 @@ def _check(run: EvalRun) -> None:
         raise ValueError(f"There is no class {run.explain!r} to explain; choose true or predicted.")
     if run.precision not in stamps.PRECISIONS:
         raise ValueError(f"There is no precision {run.precision!r}; choose one of {', '.join(stamps.PRECISIONS)}.")
+
+
+def _divided(found: DataSet, run: EvalRun) -> DataSet:
+    """With train and val apart, as a training divides a set that names none, where one of them is asked for."""
+    if run.split not in ("train", "val") or list(found.splits) != ["all"]:
+        return found
+    train, val, _ = layouts.train_val(found, run.share, run.seed)
+    return replace(found, splits={"train": train, "val": val})
 
 
 def _split(found: DataSet, run: EvalRun) -> tuple[str, ImageSet]:

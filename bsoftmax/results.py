@@ -36,7 +36,7 @@ class Cell:
 
     def json(self) -> dict[str, float]:
         """Value and 95 % interval."""
-        low, high = interval(self.rounds)
+        low, high = (round(float(end), 9) for end in interval(self.rounds))  # a sum's crumbs are no difference from 0
         return {"value": self.value, "low": low, "high": high, "n": self.n}
 
 
