@@ -14,7 +14,7 @@ from bsoftmax import METHODS, cams, zoo
 from . import comparison as cmp
 from . import exports, lab
 from .canvas import CompareCanvas
-from .doors import Menu, Photo, spread
+from .doors import Menu, Photo, named, spread
 from .handlers import EXAMPLES, Handlers, presented
 from .own_handlers import OwnHandlers
 from .session import Session
@@ -96,7 +96,7 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
     seen, menus = [on.photo, on.model], [on.chosen, on.method]
     for event, name in ((on.photo.change, "compare"), (on.model.input, None)):
         looked = event(
-            handlers.analyse, [*seen, on.method, on.link], [on.canvas, *menus], **_named(name),
+            handlers.analyse, [*seen, on.method, on.link], [on.canvas, *menus], **named(name),
             show_progress="hidden", trigger_mode="always_last", concurrency_limit=4,
         )  # fmt: skip
     # the menu names the model whose maps are shown: one that could not be opened gives way to the last that could
@@ -104,7 +104,7 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
     looked.failure(lambda name: name, on.opened, on.model, api_visibility="private", show_progress="hidden")
     for event, name in ((on.chosen.input, "explain"), (on.method.input, None)):
         event(
-            handlers.explain, [*seen, *menus], on.canvas, **_named(name),
+            handlers.explain, [*seen, *menus], on.canvas, **named(name),
             show_progress="minimal", trigger_mode="always_last", concurrency_limit=4,
         )  # fmt: skip
     for file, button in buttons.items():
@@ -124,12 +124,8 @@ def _wire_own(handlers: OwnHandlers, on: Controls, checkpoint: gr.UploadButton) 
     on.own_examples.select(handlers.example, None, on.photo, api_visibility="private", show_progress="hidden")
 
 
-def _named(api_name: str | None) -> dict[str, Any]:
-    return {"api_name": api_name} if api_name else {"api_visibility": "private"}
-
-
 def _fetch(event: Callable, handler: Callable, inputs: list, fetcher: gr.DownloadButton, name: str | None) -> None:
     """Makes a file, then presses the hidden download button that has received it: one click for the person."""
     press = "() => setTimeout(() => document.querySelector('#fetcher').click(), 50)"
-    made = event(handler, inputs, fetcher, **_named(name), concurrency_limit=2, show_progress="minimal")
+    made = event(handler, inputs, fetcher, **named(name), concurrency_limit=2, show_progress="minimal")
     made.success(None, js=press)

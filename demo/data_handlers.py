@@ -1,4 +1,4 @@
-"""What the Train tab's events call before a training: images brought, looked at, and laid out as a plan."""
+"""What the Train and Evaluate tabs' events call before a job: images brought and looked at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bsoftmax.limits import Limits
 from bsoftmax.sample import sample_zip
 
 from . import datasets
-from .desks import Desks
+from .desks import Desk, Desks
 from .doors import sentences
 from .handlers import ticker
 from .own_handlers import OwnHandlers, gallery
@@ -27,10 +27,16 @@ Update = dict[str, Any]
 class DataHandlers(OwnHandlers):
     """Answers are {name of a widget: value}, see `doors.spread`; everything belongs to the browser that asks."""
 
+    ROOM, KIND = "train", "training"
+
     def __init__(self, session: Session, desks: Desks, limits: Limits) -> None:
         super().__init__(session)
         self.desks, self.limits = desks, limits
         self._drawing = threading.Lock()
+
+    def desk(self, request: gr.Request) -> Desk:
+        """The browser's desk in this tab."""
+        return self.desks.of(request.session_hash, self.ROOM)
 
     @sentences
     def bring_zip(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
@@ -60,7 +66,7 @@ class DataHandlers(OwnHandlers):
         self, name: str, files: list[str] | None, request: gr.Request, progress: gr.Progress = gr.Progress()
     ) -> Update:
         """Adds one class's pictures; from the second class on there is something to train on."""
-        desk = self.desks.of(request.session_hash)
+        desk = self.desk(request)
         path = datasets.add_class(desk, name, files or [])
         emptied = {"class_name": "", "class_files": None}
         if len(desk.classes) > 1:
@@ -72,11 +78,11 @@ class DataHandlers(OwnHandlers):
     @sentences
     def remove_classes(self, request: gr.Request) -> Update:
         """Forgets the classes that were added one by one."""
-        datasets.remove_classes(self.desks.of(request.session_hash))
+        datasets.remove_classes(self.desk(request))
         return {"preview": SheetData(blocks=[text("Nothing has been brought yet.", "quiet")])}
 
     def _brought(self, request: gr.Request, source: Path, progress: gr.Progress, called: str = "") -> Update:
-        desk = self.desks.of(request.session_hash)
+        desk = self.desk(request)
         datasets.bring(desk, source, self.limits, ticker(progress, "files"), called)
         return {"preview": SheetData(blocks=[text("Looking at the images …", "now")])}
 
@@ -87,7 +93,7 @@ class DataHandlers(OwnHandlers):
     ) -> Update:  # fmt: skip
         """What a training with these settings would learn from, and how long it would take."""
         settings = Settings.read(trunk, views, epochs, lr, weight_decay, init, stage1, share, seed)
-        desk = self.desks.of(request.session_hash)
+        desk = self.desk(request)
         if desk.data is None:
             return {"preview": gr.skip()}
         plan = Plan.of(desk.data, settings)

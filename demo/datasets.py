@@ -24,7 +24,7 @@ def bring(desk: Desk, source: Path, limits: Limits | None, tick: Tick | None = N
     Raises DataError, ArchiveError or another ValueError with a sentence.
     """
     if desk.busy:
-        raise ValueError("A training is under way: stop or discard it before you bring other images.")
+        raise ValueError("These images are in use: stop or discard what is under way before you bring others.")
     spot = desk.new_spot()
     try:
         if source.is_file():
@@ -36,7 +36,28 @@ def bring(desk: Desk, source: Path, limits: Limits | None, tick: Tick | None = N
     desk.lay(spot, source.name if source.parent == spot else str(source.resolve()), data, called)
 
 
-def _linked(source: Path, target: Path) -> Path:
+def borrow(lender: Desk, desk: Desk, limits: Limits | None) -> None:
+    """Lays the data of one desk on another as well, without a second copy where the disk allows.
+
+    Raises DataError or another ValueError with a sentence.
+    """
+    if lender.data is None or lender.spot is None:
+        raise ValueError("The images that were trained on are no longer on the server: bring them again.")
+    if desk.busy:
+        raise ValueError("These images are in use: stop or discard what is under way before you bring others.")
+    spot, source = desk.new_spot(), lender.spot / lender.source
+    try:
+        if source.is_file():
+            source = _linked(source, spot / source.name)
+            shutil.copytree(lender.spot / "cache" / "data", spot / "cache" / "data", copy_function=_linked)
+        data = read_data(str(source), spot / "cache" / "data", limits)
+    except BaseException:
+        shutil.rmtree(spot, ignore_errors=True)
+        raise
+    desk.lay(spot, source.name if source.parent == spot else str(source), data, lender.called)
+
+
+def _linked(source: str | Path, target: str | Path) -> str | Path:
     """The same file under another name, without a second copy where the disk allows."""
     try:
         os.link(source, target)

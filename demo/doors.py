@@ -78,3 +78,8 @@ def spread(handler: Callable, widgets: Mapping[str, Any]) -> Callable:
             answers.close()
 
     return steps if inspect.isgeneratorfunction(handler) else once
+
+
+def named(api_name: str | None) -> dict[str, Any]:
+    """What an event says of its endpoint: its name, or that it is for the page alone."""
+    return {"api_name": api_name} if api_name else {"api_visibility": "private"}

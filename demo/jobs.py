@@ -1,4 +1,4 @@
-"""A training in a process of its own: started, listened to, stopped, ended. No widgets here."""
+"""A long job in a process of its own: started, listened to, stopped, ended. No widgets here."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ from bsoftmax.backbones import weights_folder
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAM = (sys.executable, "-m", "bsoftmax")
 LOG = logging.getLogger("bsoftmax")
-LONGEST = 3 * 3600  # seconds; then a training is asked to stop and keep what it has
+LONGEST = 3 * 3600  # seconds; then a job is asked to stop and keep what it has
+WORDS = {  # what a job is called: what takes less memory, and what to do when it has failed
+    "training": ("choose fewer images, fewer views or a smaller trunk", "train again"),
+    "evaluation": ("choose fewer methods or a smaller model", "evaluate again"),
+}
 
 
 class Job:
     """One child process that writes JSON objects, a line each, and does what its stop file says."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, cwd: Path) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path, cwd: Path, kind: str = "training") -> None:
         self.folder, self._stop_file, self._log = folder, folder / "stop", folder / "errors.log"
-        self._lines: queue.Queue[str | None] = queue.Queue()
+        self.kind, self._lines = kind, queue.Queue[str | None]()
         self.started, self.killed = time.monotonic(), False
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         # the child works in another folder, where ./checkpoints means nothing
@@ -82,14 +86,12 @@ class Job:
     def _ended(self, code: int) -> str:
         with open(self._log, "rb") as log:
             last = log.read()[-2000:].decode("utf-8", "replace").strip().splitlines()[-1:]
-        LOG.warning("a training ended with code %s: %s", code, " ".join(last))
+        LOG.warning("%s ended with code %s: %s", self.kind, code, " ".join(last))
+        less, again = WORDS[self.kind]
         if code == -9:
-            return (
-                "The training was killed, most likely for want of memory: choose fewer images, fewer views or a "
-                "smaller trunk, and train again."
-            )
+            return f"The {self.kind} was killed, most likely for want of memory: {less}, and {again}."
         how = f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"The training broke off without a word ({how}): train again, and look into the server's log if it does."
+        return f"The {self.kind} broke off without a word ({how}): {again}, and look into the server's log if it does."
 
     def stop(self) -> None:
         """Asks the child to end early and to keep what it has."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from . import about, compare, methods, policy, train
+from . import about, compare, evaluate, methods, policy, train
 from .desks import Desks
 from .handlers import Handlers
 from .session import Session
@@ -25,8 +25,11 @@ def build_app(session: Session) -> gr.Blocks:
                 methods.build(session, controls, tabs, tab)
             desks = None
             if limits is not None:
+                desks = Desks()
                 with gr.Tab("Train", id="train"):
-                    desks = train.build(session, controls, tabs, limits)
+                    train.build(session, controls, tabs, limits, desks)
+                with gr.Tab("Evaluate", id="evaluate") as tab:
+                    evaluate.build(session, controls, tabs, tab, limits, desks)
             with gr.Tab("About", id="about"):
                 about.build(session)
         on = controls
@@ -37,7 +40,7 @@ def build_app(session: Session) -> gr.Blocks:
 
 
 def leaving(session: Session, desks: Desks | None) -> Callable[[gr.Request], None]:
-    """What happens when a tab is closed: its training ends, its files and its models go."""
+    """What happens when a tab is closed: its jobs end, its files and its models go."""
 
     def leave(request: gr.Request) -> None:
         if desks:

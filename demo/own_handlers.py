@@ -62,7 +62,7 @@ class OwnHandlers(Handlers):
     def open_checkpoint(self, path: str, photo: str | None, method: str | None, request: gr.Request) -> dict[str, Any]:
         """Opens a .safetensors checkpoint for this browser alone and shows its maps of the current photograph."""
         owned = self.add(request.session_hash, Path(path).stem, path)
-        return self._chosen(owned, photo, method)
+        return self.choose(owned.token, owned.owner, photo, method)
 
     @sentences
     def see(self, method: str | None, request: gr.Request) -> dict[str, Any]:
@@ -82,13 +82,15 @@ class OwnHandlers(Handlers):
         return self.session.own.trained(request.session_hash).examples[int(event.index)][0]
 
     def _on(self, owned: Owned, picture: Picture, method: str | None) -> dict[str, Any]:
-        return {"tabs": gr.Tabs(selected="compare"), "picked": picture[0], **self._chosen(owned, picture[0], method)}
+        shown = self.choose(owned.token, owned.owner, picture[0], method)
+        return {"tabs": gr.Tabs(selected="compare"), "picked": picture[0], **shown}
 
-    def _chosen(self, owned: Owned, photo: str | None, method: str | None) -> dict[str, Any]:
-        menu = {"model": self.menu(owned.owner, value=owned.token), "opened": owned.token}
+    def choose(self, model: str, owner: str, photo: str | None, method: str | None) -> dict[str, Any]:
+        """Shows a photograph's maps under a model, by its name or token, and both in the menus."""
+        menu = {"model": self.menu(owner, value=model), "opened": model}
         if not photo:
             return menu
-        canvas, classes, methods = self.analyse(photo, owned.token, method)
+        canvas, classes, methods = self.analyse(photo, model, method)
         return {**menu, "canvas": canvas, "chosen": classes, "method": methods}
 
     @sentences

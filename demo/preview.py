@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from bsoftmax import backbones, zoo
+from bsoftmax import DualBranch, backbones, zoo
 from bsoftmax.data import ImageSet, Skipped
 from bsoftmax.layouts import DataSet, train_val
 from bsoftmax.training import ProbeConfig
@@ -45,19 +47,28 @@ class Plan:
         out = [text(f"{n:,} images of {C:,} classes.", "strong"), text(self.split), text(estimate, "quiet")]
         caption = "Images of each class" + (f", the first {SHOWN}" if C > SHOWN else "")
         out.append(table(caption, ("class", "training", "validation"), rows[:SHOWN]))
-        if self.skipped:
-            items = [f"{name}: {reason}" for name, reason in self.skipped[:SHOWN]]
-            if len(self.skipped) > SHOWN:
-                items.append(f"and {len(self.skipped) - SHOWN:,} more")
-            out.append(listed(f"{len(self.skipped):,} left out, and why", items, folded=True))
-        return out
+        return [*out, *left_out(self.skipped)]
 
     def samples(self, most: int = 24) -> list[int]:
         """The place in `train` of the first image of each class."""
-        first: dict[int, int] = {}
-        for n, k in enumerate(self.train.labels):
-            first.setdefault(k, n)
-        return [first[k] for k in sorted(first)[:most]]
+        return firsts(self.train, most)
+
+
+def left_out(skipped: Sequence[Skipped]) -> list[Block]:
+    """What was passed over and why, folded away; nothing where there is none."""
+    if not skipped:
+        return []
+    items = [f"{name}: {reason}" for name, reason in skipped[:SHOWN]]
+    items += [f"and {len(skipped) - SHOWN:,} more"] if len(skipped) > SHOWN else []
+    return [listed(f"{len(skipped):,} left out, and why", items, folded=True)]
+
+
+def firsts(images: ImageSet, most: int = 24) -> list[int]:
+    """The place of the first image of each class."""
+    first: dict[int, int] = {}
+    for n, k in enumerate(images.labels):
+        first.setdefault(k, n)
+    return [first[k] for k in sorted(first)[:most]]
 
 
 def passes_a_second(trunk: str) -> float:
@@ -70,14 +81,23 @@ def passes_a_second(trunk: str) -> float:
         else:
             parts = backbones.build(trunk, None)
             net, size = parts.trunk, parts.preprocessing.size
-        x = torch.zeros(TIMED, 3, size, size)
-        with torch.inference_mode():
-            net(x[:1])
-            start = time.perf_counter()
-            net(x)
-        return TIMED / (time.perf_counter() - start)
+        return _timed(net, size)
 
     return _rates.get(trunk, measure)
+
+
+def passes_of(name: str, model: DualBranch) -> float:
+    """The same of a model that is open."""
+    return _rates.get(f"model {name}", lambda: _timed(model.trunk, model.spec.preprocessing.size))
+
+
+def _timed(net: nn.Module, size: int) -> float:
+    x = torch.zeros(TIMED, 3, size, size)
+    with torch.inference_mode():
+        net(x[:1])
+        start = time.perf_counter()
+        net(x)
+    return TIMED / (time.perf_counter() - start)
 
 
 def estimate(plan: Plan, settings: Settings) -> str:

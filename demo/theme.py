@@ -39,7 +39,9 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)) !important;
 }
 #own-examples .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important; }
-#differing .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
+:is(#differing, #evaluate-best, #evaluate-worst) .grid-container {
+  grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important;
+}
 .pictures .caption-label {
   font-size: 11px !important;
   inset: auto 0 0 !important; max-width: none !important; border: 0 !important; border-radius: 0 !important;

@@ -13,7 +13,7 @@ from bsoftmax.limits import Limits, describe
 from . import policy
 from .compare import Controls
 from .desks import Desks
-from .doors import spread
+from .doors import named, spread
 from .session import Session
 from .settings import LABELS, RANGES, STAGES, STARTS, Settings
 from .sheet import Sheet, SheetData, text
@@ -26,9 +26,8 @@ INTRO = (
 Widgets = dict[str, Any]
 
 
-def build(session: Session, controls: Controls, tabs: gr.Tabs, limits: Limits) -> Desks:
-    """Lays the tab out and wires it; returns where people's files lie."""
-    desks = Desks()
+def build(session: Session, controls: Controls, tabs: gr.Tabs, limits: Limits, desks: Desks) -> None:
+    """Lays the tab out and wires it."""
     handlers = TrainHandlers(session, desks, limits)
     on: Widgets = {"tabs": tabs, "photo": controls.photo, "model": controls.model, "opened": controls.opened,
                    "canvas": controls.canvas, "chosen": controls.chosen, "method": controls.method,
@@ -51,7 +50,6 @@ def build(session: Session, controls: Controls, tabs: gr.Tabs, limits: Limits) -
     _wire_data(handlers, on)
     _wire_training(handlers, on)
     _wire_results(handlers, on)
-    return desks
 
 
 def _sources(limits: Limits) -> Widgets:
@@ -179,7 +177,7 @@ def _wire_data(handlers: TrainHandlers, on: Widgets) -> None:
         "show_progress": "hidden", "concurrency_limit": 2, "concurrency_id": "plan",
     }  # fmt: skip
     for name in ("trunk", "views", "epochs", "share", "seed", "stage1"):  # the first gives the endpoint its name
-        on[name].change(**planned, trigger_mode="always_last", **_named("plan" if name == "trunk" else None))
+        on[name].change(**planned, trigger_mode="always_last", **named("plan" if name == "trunk" else None))
     ways = [
         (on["zip"].upload, handlers.bring_zip, "zip", "preview", "bring_zip"),
         (on["sample"].click, handlers.bring_sample, "", "preview", "bring_sample"),
@@ -192,7 +190,7 @@ def _wire_data(handlers: TrainHandlers, on: Widgets) -> None:
     for event, handler, inputs, outputs, name in ways:
         event(
             spread(handler, on), _places(on, inputs), _places(on, outputs), concurrency_limit=2,
-            concurrency_id="bring", show_progress_on=on["preview"], **_named(name),
+            concurrency_id="bring", show_progress_on=on["preview"], **named(name),
         ).success(**planned, api_visibility="private")  # fmt: skip
     on["remove"].click(
         spread(handlers.remove_classes, on), None, on["preview"], api_visibility="private", show_progress="hidden"
@@ -231,7 +229,3 @@ def _wire_results(handlers: TrainHandlers, on: Widgets) -> None:
         handlers.push, _places(on, "repository token"), _places(on, "pushed token"), api_visibility="private",
         concurrency_limit=1, show_progress_on=on["repository"],
     )  # fmt: skip
-
-
-def _named(api_name: str | None) -> dict[str, Any]:
-    return {"api_name": api_name} if api_name else {"api_visibility": "private"}

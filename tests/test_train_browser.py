@@ -151,7 +151,7 @@ def test_two_browsers_the_second_waits_and_sees_nothing_of_the_first(visit, colo
         page.locator("#train-go").click()
         if page is first:
             page.wait_for_selector("#curves:visible")
-    second.wait_for_selector("text=Waiting: 1 training ahead of yours.")
+    second.wait_for_selector("text=Waiting: 1 job ahead of yours.")
     first.locator("#train-stop").click()
     first.wait_for_selector("#result table")
     second.wait_for_selector("#curves:visible")

@@ -275,10 +275,10 @@ def test_the_second_waits_and_is_told_how_many_are_ahead(tab, made):
         brought(tab, made, owner)
         tab.enlist(ask(owner))
     assert [status(tab.wait(ask(owner))) for owner in ("anna", "ben", "cleo")] == [
-        "Starting …", "Waiting: 1 training ahead of yours.", "Waiting: 2 trainings ahead of yours.",
+        "Starting …", "Waiting: 1 job ahead of yours.", "Waiting: 2 jobs ahead of yours.",
     ]  # fmt: skip
     tab.discard(ask("anna"))
-    assert "1 training ahead" in status(tab.wait(ask("cleo")))
+    assert "1 job ahead" in status(tab.wait(ask("cleo")))
     with pytest.raises(gr.Error, match="under way already"):
         tab.enlist(ask("ben"))
     with pytest.raises(gr.Error, match="under way"):

@@ -59,13 +59,26 @@ const DRAW = {
 
 function drawRow(row, heat) {
   const line = make('tr');
+  if (row.length === 1) { // a title over the rows below it
+    line.append(Object.assign(make('th', 'over', row[0]), { scope: 'rowgroup', colSpan: 99 }));
+    return line;
+  }
   row.forEach((cell, j) => {
-    const node = make(j ? 'td' : 'th', typeof cell === 'number' ? 'number' : '', String(cell));
+    const node = make(j ? 'td' : 'th', typeof cell === 'number' ? 'number' : '', String(cell?.text ?? cell));
+    if (cell?.span) node.append(whisker(cell.span));
     if (!j) node.scope = 'row';
     if (j && heat) node.style.setProperty('--heat', `${Math.round(heat[j - 1] * 50)}%`);
     line.append(node);
   });
   return line;
+}
+
+/** An interval about a value, drawn on a line whose middle is 0. */
+function whisker([low, value, high]) {
+  const node = make('i', 'whisker');
+  node.setAttribute('aria-hidden', 'true');
+  for (const [name, part] of Object.entries({ low, value, high })) node.style.setProperty(`--${name}`, part);
+  return node;
 }
 
 function draw(blocks) {

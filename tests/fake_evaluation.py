@@ -1,0 +1,103 @@
+"""Stands in for `python -m bsoftmax evaluate`: says what an evaluation says, quickly, and fails as one can.
+
+Called as the real one is; any other command goes to the stand-in of a training. FAKE_JOB chooses the end: done, error,
+crash or slow.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import fake_job
+from fake_job import option, say
+
+METHODS, KINDS = ("cam", "gradcam"), [(s, c) for s in ("softmax", "sigmoid", "log-odds") for c in (False, True)]
+
+
+def images():
+    """Names and classes of what would be measured."""
+    from bsoftmax.layouts import read_data, train_val
+
+    data = read_data(sys.argv[2], Path(option("--cache")) / "data")
+    split = option("--split") if "--split" in sys.argv else "all"
+    if "--share" in sys.argv:
+        return train_val(data, float(option("--share")), int(option("--seed")))[1]
+    return data.splits[split]
+
+
+def cell(value, reach=2.0, n=4):
+    return {"value": value, "low": value - reach, "high": value + reach, "n": n}
+
+
+def column(method, source, clamp, names):
+    """Average drop gets better where positive weights alone are kept; the box accuracy never differs."""
+    base = (source, clamp) == ("softmax", False)
+    shift = -10.0 if clamp else 0.0
+    metrics = {"average_drop": cell(40 + shift), "gt_loc": cell(50.0), "negative": cell(0.0 if clamp else 12.0)}
+    row = {"image": names[0], "value": 30.0, "baseline": 40.0}
+    worse = {"image": names[-1], "value": 45.0, "baseline": 40.0}
+    look = f"cam/{source}/{'on' if clamp else 'off'}"
+    return {
+        "key": f"{method}/{source}/{'on' if clamp else 'off'}", "method": method, "source": source, "clamp": clamp,
+        "look": look, "place": f"{look}:bicubic", "same_as": None if method == "cam" else look,
+        "metrics": metrics, "curves": {"box_accuracy": {"any, IoU .5": [50.0] * 256}},
+        "baseline": None if base else f"{method}/softmax/off",
+        "difference": {} if base else {"average_drop": cell(shift), "gt_loc": cell(0.0), "negative": cell(shift)},
+        "shares": {} if base else {"average_drop": {"better": 75.0, "worse": 25.0, "equal": 0.0}},
+        "gallery": {} if base else {"average_drop": {"best": [row], "worst": [worse]}},
+    }  # fmt: skip
+
+
+def finish(found, stopped):
+    out = Path(option("--out"))
+    out.mkdir(parents=True, exist_ok=True)
+    names = [found.name(n) for n in range(len(found))]
+    n = len(names) - stopped
+    made = {
+        "format": "bsoftmax-results/1", "n": n, "asked": len(names), "complete": not stopped, "unreadable": [],
+        "notes": ["A note."], "seed": 0, "rounds": 10, "data": {"source": option("--called") if "--called" in sys.argv
+                                                               else sys.argv[2]},
+        "model": {"name": option("--model") if "--model" in sys.argv else "wild20", "trunk": "t"},
+        "protocol": {"baseline": "the same method"}, "versions": {}, "command": ["bsoftmax", *sys.argv[1:3]],
+        "columns": [column(m, *kind, names) for m in METHODS for kind in KINDS],
+    }  # fmt: skip
+    files = {
+        "results.json": json.dumps(made),
+        "results.md": "# Results\n",
+        "results.csv": "column\n",
+        "table1.tex": "%",
+    }
+    for name, words in files.items():
+        (out / name).write_text(words)
+    say("done", results=str(out / "results.json"), files=[str(out / name) for name in files], n=n, unreadable=[],
+        stopped=bool(stopped), complete=not stopped, seconds=1.5, notes=made["notes"])  # fmt: skip
+
+
+def main():
+    if sys.argv[1] != "evaluate":
+        return fake_job.main()
+    end, stop = os.environ.get("FAKE_JOB", "done"), Path(option("--stop-file"))
+    if end == "error":
+        say("error", message="The data's classes are not those of 'wild20': name them alike.")
+        sys.exit(2)
+    found = images()
+    if end == "crash":
+        sys.exit(7)
+    total = len(found)
+    say("data", n=total, split="val", layout="folders", classes=list(found.classes), columns=[], notes=["A note."])
+    say("size", passes=100, maps=5)
+    for done in range(1, total):
+        say("progress", done=done, total=total)
+        rows = [{"column": "cam/softmax/off", "metrics": {"average_drop": 40.0 + done}}]
+        say("table", n=done, total=total, rows=rows)
+        for _ in range(40 if end == "slow" else 1):
+            time.sleep(0.05)
+            if stop.exists():
+                return finish(found, 1)
+    return finish(found, 0)
+
+
+if __name__ == "__main__":
+    main()
