@@ -173,6 +173,7 @@ def test_exports_hold_what_is_shown(session):
 TRAINING = (
     "open_checkpoint", "bring_zip", "bring_sample", "bring_folder", "add_class", "plan", "train", "stop", "discard",
 )  # fmt: skip
+EVALUATION = ("evaluate", *(f"evaluate_{n}" for n in ("plan", "zip", "sample", "folder", "look", "stop", "discard")))
 
 # ---- endpoints ---------------------------------------------------------------------------------------------------
 
@@ -192,7 +193,8 @@ def test_every_endpoint_answers(client):
     )
     rows = client.predict(photo, "wild20", "lion", api_name="/overview_slow")["info"]["rows"]
     seen["overview_slow"] = all(cell["map"] is not None for row in rows for cell in row["cells"])
-    seen |= dict.fromkeys(TRAINING, True)  # tried in test_train_browser.py and test_train_parts.py
+    # tried in test_train_browser.py, test_train_parts.py, test_evaluate_browser.py and test_evaluate_tab.py
+    seen |= dict.fromkeys((*TRAINING, *EVALUATION), True)
     public = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert {f"/{name}" for name in seen} == set(public)
     assert all(seen.values()), seen
