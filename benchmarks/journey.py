@@ -101,7 +101,7 @@ def main():
             app.terminate()
             app.wait(30)
     print(timing.table(["reached", "s"], [[step, f"{seconds:.1f}"] for step, seconds in steps.items()]))
-    print(said.splitlines()[0])
+    print(next(line for line in said.splitlines() if "validation images" in line))
     print(f"zip to comparison: {steps['compared']:.0f} s, {timing.verdict(steps['compared'], BAR)}")
     print(timing.machine(os.cpu_count()))
 
