@@ -109,13 +109,14 @@ HOUSEKEEPING = {"--cache": 1, "--events": 0, "--stop-file": 1, "--nice": 1, "--c
 def repeatable(options: argparse.Namespace) -> tuple[str, ...]:
     """The words that repeat the run elsewhere: without where this machine keeps things."""
     words, kept = list(options.words), ["bsoftmax"]
+    called = f"./{options.called}" if (options.called or "").startswith("-") else options.called
     while words:
         word = words.pop(0)
         name, joined = word.split("=", 1)[0], "=" in word
         if name in HOUSEKEEPING:
             del words[: 0 if joined else HOUSEKEEPING[name]]
         else:
-            kept.append(options.called if options.called and word == options.data else word)
+            kept.append(called if called and word == options.data else word)
     return (*kept, "--out", Path(options.out).name)
 
 

@@ -27,10 +27,10 @@ such freedom: each class's weights are pinned in size and in sign. This page dra
 - The box is what lies above the threshold: the largest connected part.
 
 ## Does the branch help?
-On the photographs we measured, the positive clamp moves the maps more than the training of the branch does, and log-odds,
-which need no training, find boxes as well or better; `docs/results.md` in the repository has the tables and how they were made.
-*Evaluate* answers the question for your own images, with intervals. *Train* makes a softmax head and a branch for your own
-classes. What you bring is seen by your browser alone and is removed when you close the tab.
+On the photographs we measured, the positive clamp moves the maps more than the training of the branch does, and
+log-odds, which need no training, find boxes as well or better; `docs/results.md` in the repository has the tables and
+how they were made. *Evaluate* answers the question for your own images, with intervals. *Train* makes a softmax head
+and a branch for your own classes. What you bring is seen by your browser alone and is removed when you close the tab.
 """
 
 

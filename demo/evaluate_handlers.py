@@ -106,7 +106,7 @@ class EvaluateHandlers(JobHandlers):
             words += ["--share", f"{share:g}", "--seed", str(seed)]
         words += ["--out", str(run / "evaluation"), "--cache", str(desk.spot / "cache")]
         words += ["--events", "--nice", str(NICE)]
-        words += ["--called", desk.called] if desk.called else []
+        words += [f"--called={desk.called}"] if desk.called else []  # whatever it begins with
         desk.outcome, desk.job, desk.ticket = None, Job(words, run, desk.spot, self.KIND), None
         done = yield from self.followed(desk.job, EvalProgress())
         if done:  # else it was discarded

@@ -47,7 +47,7 @@ class TrainHandlers(JobHandlers):
         out = run / f"{stem(desk.called or desk.source)}.safetensors"
         words = ["train", desk.source, "--classes", "own", "--out", str(out), "--cache", str(desk.spot / "cache")]
         words += ["--events", "--nice", str(NICE), *settings.options()]
-        words += ["--called", desk.called] if desk.called else []
+        words += [f"--called={desk.called}"] if desk.called else []  # whatever it begins with
         desk.job, desk.ticket = Job(words, run, desk.spot), None
         return out
 

@@ -57,9 +57,8 @@ def finish(found, stopped):
     n = len(names) - stopped
     made = {
         "format": "bsoftmax-results/1", "n": n, "asked": len(names), "complete": not stopped, "unreadable": [],
-        "notes": ["A note."], "seed": 0, "rounds": 10, "data": {"source": option("--called") if "--called" in sys.argv
-                                                               else sys.argv[2]},
-        "model": {"name": option("--model") if "--model" in sys.argv else "wild20", "trunk": "t"},
+        "notes": ["A note."], "seed": 0, "rounds": 10, "data": {"source": option("--called") or sys.argv[2]},
+        "model": {"name": option("--model") or "wild20", "trunk": "t"},
         "protocol": {"baseline": "the same method"}, "versions": {}, "command": ["bsoftmax", *sys.argv[1:3]],
         "columns": [column(m, *kind, names) for m in METHODS for kind in KINDS],
     }  # fmt: skip

@@ -12,7 +12,9 @@ from pathlib import Path
 
 
 def option(name):
-    return sys.argv[sys.argv.index(name) + 1]
+    """What follows an option, or stands behind its equals sign; empty where it was not given."""
+    joined = [word.split("=", 1)[1] for word in sys.argv if word.startswith(f"{name}=")]
+    return joined[0] if joined else sys.argv[sys.argv.index(name) + 1] if name in sys.argv else ""
 
 
 def say(event, **values):

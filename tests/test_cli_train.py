@@ -118,6 +118,12 @@ def test_the_command_that_is_kept_names_no_place_of_this_machine(run):
     assert command[5:] == ["--epochs", "1", "--out", "new.safetensors"]
 
 
+def test_a_data_set_may_be_called_anything(run):
+    assert run(*T, "--epochs", "1", "--called=--out=x.zip")[0] == 0
+    command = DualBranch.load("new.safetensors").spec.training["command"]
+    assert command[:3] == ["bsoftmax", "train", "./--out=x.zip"]
+
+
 def test_a_stop_file_keeps_what_was_learnt(run, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     asked = iter([False] * 40)  # as if the file appeared in the middle
