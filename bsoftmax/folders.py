@@ -25,6 +25,7 @@ class Request:
     tick: Tick | None = None
     images: Path | None = None
     boxes: Path | None = None
+    before: tuple[Skipped, ...] = ()  # what was passed over while the source was unpacked
 
 
 class Found(NamedTuple):
@@ -145,7 +146,7 @@ def read_folders(tree: Tree, request: Request) -> DataSet:
         Skipped(shortened(f), "no picture in it can be read, so this class is left out") for f in sorted(folders - kept)
     ]
     if len(kept) < request.limits.least_classes:
-        _refuse_few(sorted(kept), skipped)
+        _refuse_few(sorted(kept), [*request.before, *skipped])
     number = {folder: k for k, folder in enumerate(sorted(kept))}
     truths = places(tree, sizes, request.boxes, skipped) if known else {}
     classes = distinct([shown(folder) for folder in number])

@@ -66,7 +66,7 @@ def read_data(
     if not path.is_file():
         raise DataError(f"There is no folder or zip {brief(str(source))}: check the path.")
     tree, skipped = unpack(path, work, request.limits, tick, lambda names: _precheck(names, request.limits))
-    data = _read(tree, request)
+    data = _read(tree, replace(request, before=tuple(skipped)))
     return replace(data, skipped=(*skipped, *data.skipped))
 
 

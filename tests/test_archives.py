@@ -172,6 +172,12 @@ def test_a_file_may_not_be_larger_than_the_limit(tmp_path, work):
     assert reasons(path, work, replace(LIMITS, member_bytes=2048)) == {"cat/x.png": "it is larger than 2 KB"}
 
 
+def test_a_class_lost_in_unpacking_is_missed_with_the_reason(tmp_path, work):
+    path = zip_of(tmp_path / "a.zip", {"cat/0.png": png(), "cat/1.png": png(1), "dog/0.png": os.urandom(3000)})
+    message = refusal(lambda: read_data(path, work, replace(LIMITS, member_bytes=2048)), DataError)
+    assert "only the class 'cat' ('dog/0.png' was passed over: it is larger than 2 KB)" in message
+
+
 def test_the_zip_may_not_be_larger_than_the_limit(tmp_path, work):
     path = zip_of(tmp_path / "a.zip", two_classes())
     assert "at most 100 bytes" in refused(path, work, replace(LIMITS, zip_bytes=100))
