@@ -76,4 +76,16 @@ def report(model: DualBranch, images: ImageSet, val: Vectors, found: Answers) ->
         rows.append({"name": images.name(n), "path": str(images.paths[n]), **said})
     heads = {"softmax": found.softmax, "sigmoid": found.sigmoid} if C <= CONFUSION_CLASSES else {}
     tables = {head: confusion(found.labels, said, C) for head, said in heads.items() if said is not None}
-    return {"classes": list(model.classes), "images": rows, "confusion": tables}
+    return {"classes": list(model.classes), "images": rows, "confusion": tables, "recalled": recalled(found, C)}
+
+
+def recalled(found: Answers, classes: int) -> dict[str, list[float | None]]:
+    """Percent of each class's images that a head finds: softmax's answer is right; the branch's s_y is above 0.5.
+
+    None for a class without images, no list for a branch there is not.
+    """
+    hits = {"softmax": found.softmax == found.labels, "sigmoid": found.found}
+    mine = [found.labels == k for k in range(classes)]
+    return {
+        head: [_share(right[m]) if m.any() else None for m in mine] for head, right in hits.items() if right is not None
+    }

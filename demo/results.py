@@ -22,6 +22,7 @@ class Results:
     def __init__(self, report: dict[str, Any]) -> None:
         self.classes: list[str] = report["classes"]
         self.images: list[dict[str, Any]] = report["images"]
+        self.recalled: dict[str, list[float | None]] = report.get("recalled", {})
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
@@ -36,10 +37,24 @@ class Results:
 
     def blocks(self, val: dict[str, Any]) -> list[Block]:
         """The accuracies as a sentence, then where the heads go wrong."""
-        out = [text(_accuracies(val), "strong")]
+        out = [text(_accuracies(val), "strong"), *self._found()]
         if len(self.classes) > TABLED:
             return [*out, self._pairs()]
         return [*out, *(self._confusion(head) for head in self.heads)]
+
+    def _found(self) -> list[Block]:
+        """How many of each class's images each head finds, the least found first."""
+        if not self.recalled:
+            return []
+        counted = Counter(image["label"] for image in self.images)
+        last = self.recalled[list(self.recalled)[-1]]
+        order = sorted((k for k, share in enumerate(last) if share is not None), key=last.__getitem__)[:TABLED]
+        heads = {"softmax": "softmax right, %", "sigmoid": "sigmoid above 0.5, %"}
+        rows = [
+            [self.classes[k], counted[k], *(f"{shares[k]:.0f}" for shares in self.recalled.values())] for k in order
+        ]
+        which = "the least found classes" if len(self.classes) > TABLED else "the least found first"
+        return [table(f"Found of each class, {which}", ["class", "images", *(heads[h] for h in self.recalled)], rows)]
 
     def _confusion(self, head: str) -> Block:
         counted = Counter((image["label"], image[head]) for image in self.images)

@@ -92,6 +92,14 @@ def test_the_report_lists_every_image_with_both_answers(job, tmp_path):
         right = sum(row["label"] == row[head] for row in found["images"])
         assert done["metrics"]["val"][f"{head}_top1"] == pytest.approx(100 * right / 12)
     assert all(0 < row["p"] <= 1 and 0 < row["s"] < 1 for row in found["images"])
+    model = DualBranch.load(job.out)
+    said = [model(model.preprocess(read_rgb(path))) for path in val.paths]
+    for k in range(3):
+        mine = [s for s, label in zip(said, val.labels) if label == k]
+        right = np.mean([int(s["softmax"].argmax()) == k for s in mine])
+        above = np.mean([float(s["sigmoid"][0, k]) > 0 for s in mine])
+        assert found["recalled"]["softmax"][k] == pytest.approx(100 * right)
+        assert found["recalled"]["sigmoid"][k] == pytest.approx(100 * above)
 
 
 def test_confusion_counts_rows_as_truth():
@@ -195,7 +203,9 @@ def test_stopped_in_the_first_stage_it_keeps_a_softmax_head_without_a_branch(job
     model = DualBranch.load(job.out)
     assert model.sigmoid is None
     assert events[-1]["metrics"]["val"]["sigmoid_top1"] is None
-    assert json.loads(job.out.with_suffix(".json").read_text())["images"][0]["sigmoid"] is None
+    report = json.loads(job.out.with_suffix(".json").read_text())
+    assert report["images"][0]["sigmoid"] is None
+    assert report["recalled"].keys() == {"softmax"}
 
 
 def test_stopped_before_there_is_anything_it_says_so_and_writes_nothing(job):

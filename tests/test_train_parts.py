@@ -333,6 +333,16 @@ def test_a_report_becomes_sentences_and_tables():
     assert [image["name"] for image in results.examples(3)] == ["0", "2", "1"]  # a cat, a dog, the next cat
 
 
+def test_the_least_found_classes_come_first():
+    results = answers(ROWS)
+    results.recalled = {"softmax": [50.0, 100.0], "sigmoid": [100.0, 49.6]}
+    _, found, *_ = results.blocks(VAL)
+    assert found["head"] == ["class", "images", "softmax right, %", "sigmoid above 0.5, %"]
+    assert found["rows"] == [["dog", 2, "100", "50"], ["cat", 2, "50", "100"]]
+    results.recalled = {"softmax": [None, 100.0]}
+    assert results.blocks(VAL)[1]["rows"] == [["dog", 2, "100"]]  # a class without images has no share
+
+
 def test_long_class_names_head_their_columns_by_number():
     _, softmax, _ = answers(ROWS, ("black-footed albatross", "dog")).blocks(VAL)
     assert softmax["head"] == ["class", "1", "2"]
