@@ -50,9 +50,7 @@ class Results:
         last = self.recalled[list(self.recalled)[-1]]
         order = sorted((k for k, share in enumerate(last) if share is not None), key=last.__getitem__)[:TABLED]
         heads = {"softmax": "softmax right, %", "sigmoid": "sigmoid above 0.5, %"}
-        rows = [
-            [self.classes[k], counted[k], *(f"{shares[k]:.0f}" for shares in self.recalled.values())] for k in order
-        ]
+        rows = [[self.classes[k], counted[k], *(round(shares[k]) for shares in self.recalled.values())] for k in order]
         which = "the least found classes" if len(self.classes) > TABLED else "the least found first"
         return [table(f"Found of each class, {which}", ["class", "images", *(heads[h] for h in self.recalled)], rows)]
 

@@ -338,9 +338,9 @@ def test_the_least_found_classes_come_first():
     results.recalled = {"softmax": [50.0, 100.0], "sigmoid": [100.0, 49.6]}
     _, found, *_ = results.blocks(VAL)
     assert found["head"] == ["class", "images", "softmax right, %", "sigmoid above 0.5, %"]
-    assert found["rows"] == [["dog", 2, "100", "50"], ["cat", 2, "50", "100"]]
+    assert found["rows"] == [["dog", 2, 100, 50], ["cat", 2, 50, 100]]
     results.recalled = {"softmax": [None, 100.0]}
-    assert results.blocks(VAL)[1]["rows"] == [["dog", 2, "100"]]  # a class without images has no share
+    assert results.blocks(VAL)[1]["rows"] == [["dog", 2, 100]]  # a class without images has no share
 
 
 def test_long_class_names_head_their_columns_by_number():
