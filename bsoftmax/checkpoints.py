@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,17 @@ def _digest(file) -> str:  # Python 3.10 has no hashlib.file_digest
     return digest.hexdigest()
 
 
-def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
-    """Writes tensors and metadata (each value stored as JSON) so that the file is never seen half-written.
+@contextmanager
+def draft(path: Path) -> Iterator[str]:
+    """The name of a file beside `path` that takes its place, whole, when the block ends without an error.
 
     Raises OSError when the folder cannot be written.
     """
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        text = {key: json.dumps(value) for key, value in {"format": FORMAT, **metadata}.items()}
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=text)
+        yield name
         with open(name, "rb") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -78,24 +78,25 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
+    """Writes tensors and metadata (each value stored as JSON) so that the file is never seen half-written.
+
+    Raises OSError when the folder cannot be written.
+    """
+    path = Path(path)
+    text = {key: json.dumps(value) for key, value in {"format": FORMAT, **metadata}.items()}
+    with draft(path) as name:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=text)
     return path
 
 
 def write_text(path: str | Path, text: str) -> Path:
     """Writes a text file so that it is never seen half-written. Raises OSError when the folder cannot be written."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with draft(path) as name:
+        Path(name).write_text(text, encoding="utf-8")
     return path
 
 

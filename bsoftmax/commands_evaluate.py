@@ -13,7 +13,7 @@ from tqdm import tqdm
 from . import cams, measures, zoo
 from .columns import CLAMPS
 from .commands import bar_of
-from .commands_train import asked_to_stop, cache_folder, repeatable, sentence
+from .commands_train import as_events, asked_to_stop, cache_folder, repeatable
 from .comparisons import compare
 from .evaluation import evaluate
 from .localization import PROTOCOLS
@@ -34,7 +34,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         os.nice(options.nice)
     run, stop = _run_of(options), asked_to_stop(options.stop_file)
     if options.events:
-        _with_events(run, stop, options.workers)
+        as_events(lambda emit: evaluate(run, emit, stop, workers=options.workers))
         return
     with Lines() as lines:
         done = evaluate(run, lines, stop, workers=options.workers)
@@ -62,19 +62,6 @@ def _run_of(options: argparse.Namespace) -> EvalRun:
 
 def _listed(words: str | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(word.strip() for word in words.split(",") if word.strip())) if words else None
-
-
-def _with_events(run: EvalRun, stop: Any, workers: int | None) -> None:
-    """One JSON object a line, for programs; the command's errors are events too."""
-
-    def emit(event: dict[str, Any]) -> None:
-        print(json.dumps(event), flush=True)
-
-    try:
-        evaluate(run, emit, stop, workers=workers)
-    except (ValueError, OSError) as error:
-        emit({"event": "error", "message": sentence(error)})
-        raise SystemExit(2) from None
 
 
 class Lines:

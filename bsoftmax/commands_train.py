@@ -22,7 +22,7 @@ from .runs import train
 from .sample import write_sample
 from .spec import Spec
 from .steps import BranchConfig, ProbeConfig
-from .worker import TrainRun
+from .worker import Emit, TrainRun
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
@@ -70,7 +70,8 @@ def run_train(options: argparse.Namespace) -> None:
         raise ValueError(f"Expected --out to end in .safetensors, got {options.out!r}.")
     run = _run_of(options)
     if options.events:
-        _with_events(run, asked_to_stop(options.stop_file))
+        stop = asked_to_stop(options.stop_file)
+        as_events(lambda emit: train(run, emit, stop))
         return
     with Lines() as lines:
         done = train(run, lines, asked_to_stop(options.stop_file))
@@ -133,14 +134,14 @@ def asked_to_stop(path: str | None) -> Callable[[], bool]:
     return lambda: bool(pressed) or (path is not None and os.path.exists(path))
 
 
-def _with_events(run: TrainRun, stop: Callable[[], bool]) -> None:
-    """One JSON object a line, for programs; the command's errors are events too."""
+def as_events(work: Callable[[Emit], object]) -> None:
+    """Does some work and prints what it tells, one JSON object a line, for programs; its errors are events too."""
 
     def emit(event: dict[str, Any]) -> None:
         print(json.dumps(event), flush=True)
 
     try:
-        train(run, emit, stop)
+        work(emit)
     except (ValueError, OSError) as error:
         emit({"event": "error", "message": sentence(error)})
         raise SystemExit(2) from None
@@ -158,6 +159,7 @@ class Lines:
 
     def __enter__(self) -> Lines:
         self.bar: tqdm | None = None
+        self.counted = False  # whether the stage tells of more than its epochs
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,6 +174,7 @@ class Lines:
         kind = event["event"]
         if kind in ("stage", "done"):
             self._close()
+            self.counted = False
         elif kind == "data":
             print(f"{event['train']} + {event['val']} images of {len(event['classes'])} classes: {event['split']}")
             for name, why in event["skipped"][:20]:
@@ -181,9 +184,11 @@ class Lines:
         elif kind == "size":
             print(f"the features take {event['bytes'] / 1e6:.1f} MB on the disk")
         elif kind == "progress":
-            self._at(event["done"], event["total"], "features")
+            self.counted = True
+            self._at(event["done"], event["total"], event["stage"])
         elif kind == "epoch":
-            self._at(event["epoch"], event["epochs"], event["stage"])
+            if not self.counted:
+                self._at(event["epoch"], event["epochs"], event["stage"])
             shown = event["accuracy"] if event["val_accuracy"] is None else event["val_accuracy"]
             self.bar.set_postfix_str(f"loss {event['loss']:.4f} accuracy {shown:.2f} %")
 

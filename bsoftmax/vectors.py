@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -105,17 +103,8 @@ class Shards:
     def write(self, shard: int, rows: Tensor, bad: Mapping[int, str]) -> None:
         """Writes a shard, packed [n,V,N_pen+1], so that it is seen whole or not at all. Raises OSError."""
         checkpoints.write_text(self.path(shard, "json"), json.dumps(dict(bad)))
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{shard:06d}.")
-        try:
-            with open(handle, "wb") as file:
-                np.save(file, rows.numpy(), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, self.path(shard))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with checkpoints.draft(self.path(shard)) as name, open(name, "wb") as file:
+            np.save(file, rows.numpy(), allow_pickle=False)
 
     def _header(self, shard: int) -> np.memmap:
         rows = np.load(self.path(shard), mmap_mode="r", allow_pickle=False)

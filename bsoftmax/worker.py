@@ -79,7 +79,7 @@ class Worker:
         self.emit: Emit = emit if ranks.rank == 0 else lambda event: None
         # several processes would not all hear of it at the same batch
         self.asked = stop if self.ranks.world == 1 else lambda: False
-        self.stopped, self.told = False, 0.0
+        self.stopped, self.told, self.now = False, 0.0, ""
         self.state = run.cache / "states" / run.key()
 
     @property
@@ -96,6 +96,7 @@ class Worker:
 
     def stage(self, stage: str, title: str) -> None:
         """Says what begins now."""
+        self.now = stage
         self.emit({"event": "stage", "stage": stage, "title": title})
 
     def tick(self, done: int, total: int) -> None:
@@ -103,7 +104,7 @@ class Worker:
         now = time.monotonic()
         if done >= total or now - self.told > 0.25:
             self.told = now
-            self.emit({"event": "progress", "stage": "features", "done": done, "total": total})
+            self.emit({"event": "progress", "stage": self.now, "done": done, "total": total})
 
     def epochs(self, stage: str, steps: Iterable[Epoch]) -> dict[str, Any]:
         """Reports every epoch until the last or a stop; returns what the last one said."""

@@ -23,6 +23,7 @@ class Progress:
         self.start = self.began = time.monotonic()
         self.title, self.size = "Starting", ""
         self.done = self.total = 0
+        self.counted = False  # whether the stage tells of more than its epochs
         self.data: dict[str, Any] = {}
         self.epochs: list[dict[str, Any]] = []
         self.last: dict[str, Any] | None = None  # the event "done" or "error"
@@ -35,10 +36,12 @@ class Progress:
             kind = event["event"]
             if kind == "stage":
                 self.title, self.done, self.total, self.began = event["title"], 0, 0, time.monotonic()
+                self.counted = False
             elif kind == "progress":
-                self.done, self.total = event["done"], event["total"]
+                self.done, self.total, self.counted = event["done"], event["total"], True
             elif kind == "epoch":
-                self.done, self.total = event["epoch"], event["epochs"]
+                if not self.counted:
+                    self.done, self.total = event["epoch"], event["epochs"]
                 self.epochs.append(event)
             elif kind == "data":
                 self.data = event

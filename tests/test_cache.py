@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from toys import coloured, counted, refusal, small_model, toy
 
-from bsoftmax import cache, vectors
+from bsoftmax import cache
 from bsoftmax.cache import Stopped, bytes_needed, fast_precision, features, width_of
 from bsoftmax.data import DataError, ImageSet, read_class_folders
 from bsoftmax.ranks import Ranks
@@ -331,7 +331,7 @@ def test_a_full_disk_is_said_before_and_while_writing(folders, model, tmp_path, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(vectors.os, "fsync", full)
+        patched.setattr("bsoftmax.checkpoints.os.fsync", full)
         assert "No space left" in refusal(lambda: exact(model, folders, tmp_path), DataError)
     assert not [p for p in tmp_path.glob("*/*") if p.suffix == ".npy" or p.name.startswith(".")]
     assert exact(model, folders, tmp_path).n == 9

@@ -139,6 +139,7 @@ def test_the_last_stage_can_be_tuned_with_the_softmax_head(job, trunk):
     events = told(fine)
     stages = [e["stage"] for e in events if e["event"] == "stage"]
     assert stages == ["data", "softmax", "features", "branch", "measure", "save"]
+    assert list(dict.fromkeys(e["stage"] for e in events if e["event"] == "progress")) == ["softmax", "features"]
     before, after = (DualBranch.load(path).state_dict() for path in (trunk, job.out))
     moved = {k.split(".")[2] for k in before if k.startswith("trunk.") and not torch.equal(before[k], after[k])}
     assert moved == {"layer4"}

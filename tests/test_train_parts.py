@@ -304,6 +304,15 @@ def test_both_lines_are_named_from_the_first_epoch_on():
         assert len(lines.dropna()) == 1
 
 
+def test_epochs_do_not_move_a_bar_that_counts_pictures():
+    """Fine-tuning tells of both: the bar would jump back after every epoch."""
+    progress = Progress()
+    progress.take([{"event": "stage", "stage": "softmax", "title": "Tuning"}])
+    progress.take([{"event": "progress", "stage": "softmax", "done": 30, "total": 40}])
+    progress.take([next(e for e in events() if e["event"] == "epoch")])
+    assert (progress.done, progress.total) == (30, 40)
+
+
 def test_a_run_that_was_stopped_says_so():
     progress = Progress()
     progress.take(list(events()))
