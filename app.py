@@ -2,10 +2,10 @@
 
 import os
 
-from bsoftmax.limits import LIMITS
-from demo.layout import build_app
-from demo.session import Session
-from demo.theme import CSS, THEME
+from bsoftmax.data.limits import LIMITS
+from demo.app.layout import build_app
+from demo.app.theme import CSS, THEME
+from demo.server.session import Session
 
 
 def main() -> None:

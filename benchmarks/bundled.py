@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import timing  # noqa: F401  (puts the repository on the path)
 
-from bsoftmax import SOURCES, View, class_map, open_model, render
-from bsoftmax.cache import features
-from bsoftmax.data import read_class_folders
-from bsoftmax.distortions import box_iou
-from bsoftmax.images import read_rgb
-from bsoftmax.training import top1
+from bsoftmax import SOURCES, View, class_map, open_model
+from bsoftmax.cams.distortions import box_iou
+from bsoftmax.data.sets import read_class_folders
+from bsoftmax.images import render
+from bsoftmax.images.read import read_rgb
+from bsoftmax.training.feature_cache import features
+from bsoftmax.training.fitting import top1
 
 SIZE = 224
 

@@ -29,7 +29,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from timing import machine, table, verdict
 
-from demo.canvas import CompareCanvas, MapData, pack_maps
+from demo.components.canvas import CompareCanvas, MapData, pack_maps
 
 N, P, Q, C, K = 2048, 14, 14, 1000, 7
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")

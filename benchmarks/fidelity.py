@@ -16,11 +16,13 @@ import time
 import timing
 import torch
 
-from bsoftmax import layouts, localization, stamps, zoo
-from bsoftmax.columns import columns
-from bsoftmax.measures import Bench, chunk
-from bsoftmax.pixels import decoded
-from bsoftmax.sample import write_sample
+from bsoftmax.data import layouts
+from bsoftmax.data.loader import decoded
+from bsoftmax.data.sample import write_sample
+from bsoftmax.evaluation import localization, protocol
+from bsoftmax.evaluation.column import columns
+from bsoftmax.evaluation.measure import Bench, chunk
+from bsoftmax.models import zoo
 
 BAR = 1.2
 
@@ -42,7 +44,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = stamps.ready(zoo.open_model(), "float32", "cpu")
+    model = protocol.ready(zoo.open_model(), "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         images = layouts.read_data(write_sample(f"{folder}/drawn", 12, 224), folder).splits["train"]
         images = images.subset(range(0, len(images), max(1, len(images) // options.images))[: options.images])

@@ -21,7 +21,7 @@ from pathlib import Path
 import timing
 from playwright.sync_api import sync_playwright
 
-from bsoftmax.layouts import read_data
+from bsoftmax.data.layouts import read_data
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]

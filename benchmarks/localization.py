@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import timing
 
-from bsoftmax import localization
+from bsoftmax.evaluation import localization
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import reference_metrics as plain

@@ -38,10 +38,10 @@ from playwright.sync_api import Page, sync_playwright
 from timing import machine, table, verdict
 
 from bsoftmax import DualBranch
-from demo import comparison, session
-from demo import handlers as tab
-from demo.layout import build_app
-from demo.theme import CSS, THEME
+from demo.app.layout import build_app
+from demo.app.theme import CSS, THEME
+from demo.compare import handlers as tab
+from demo.server import session
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ("lion.jpg", "cheetah1.jpg", "tower.jpg", "groot.jpeg", "bus.png", "cheetah.jpg")
@@ -129,8 +129,8 @@ def instrument(laps: Laps) -> None:
     laps.watch(session, "read_rgb", "decode")
     laps.watch(DualBranch, "preprocess", "preprocess")
     laps.watch(DualBranch, "features", "trunk")
-    laps.watch(comparison, "compare", "maps and numbers")
-    laps.watch(comparison, "ranked_classes", "class menu")
+    laps.watch(tab, "present", "maps and numbers")
+    laps.watch(tab, "ranked_classes", "class menu")
     laps.watch(tab, "to_browser", "two files for the browser")
 
 
@@ -140,8 +140,8 @@ def instrument(laps: Laps) -> None:
 @contextmanager
 def served(port: int) -> Iterator[str]:
     app = build_app(session.Session())
-    look = {"theme": THEME, "css": CSS, "run_history": False}  # as app.py has it
-    _, url, _ = app.launch(**look, server_port=port, prevent_thread_lock=True, quiet=True)
+    analysis = {"theme": THEME, "css": CSS, "run_history": False}  # as app.py has it
+    _, url, _ = app.launch(**analysis, server_port=port, prevent_thread_lock=True, quiet=True)
     try:
         yield url
     finally:

@@ -12,8 +12,8 @@ import timing
 import torch
 
 from bsoftmax import DualBranch
-from demo import lab
-from demo.session import Session
+from demo.distort import panel
+from demo.server.session import Session
 
 MOVES, WARM = 20, 3
 
@@ -23,17 +23,17 @@ def main():
     model.add_branch().requires_grad_(False)
     session = Session()
     session._models.get("vgg16", lambda: model)
-    look = session.look(gr.get_image("lion.jpg"), "vgg16")
+    analysis = session.analysis(gr.get_image("lion.jpg"), "vgg16")
     calls, forward = [], model.trunk.forward
     model.trunk.forward = lambda x: calls.append(1) or forward(x)
-    payload = {"photo": look.key, "class_index": 1, "method": "gradcam"}
+    payload = {"photo": analysis.key, "class_index": 1, "method": "gradcam"}
     print(timing.machine(torch.get_num_threads()), "\n")
     print("| a move | median ms | slowest ms | trunk calls |\n|---|--:|--:|--:|")
     for name, both in (("softmax head", False), ("both heads", True)):
         times = []
         for n in range(WARM + MOVES):
             start = time.perf_counter()
-            reply = lab.redraw(session, payload | {"shift": {"channels": [n], "delta": 0.1}, "both": both})
+            reply = panel.redraw(session, payload | {"shift": {"channels": [n], "delta": 0.1}, "both": both})
             times.append(1e3 * (time.perf_counter() - start))
             assert "error" not in reply, reply
         times = times[WARM:]

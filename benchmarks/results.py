@@ -22,11 +22,13 @@ from pathlib import Path
 import timing  # noqa: F401  (puts the repository on the path)
 import tune
 
-from bsoftmax import metrics, runs, tables
-from bsoftmax.contrasts import verdict
-from bsoftmax.evaluation import evaluate
-from bsoftmax.plans import EvalRun
-from bsoftmax.worker import TrainRun
+from bsoftmax.cams import methods as cam_methods
+from bsoftmax.evaluation import metrics, tables
+from bsoftmax.evaluation.column import verdict
+from bsoftmax.evaluation.plan import EvalRun
+from bsoftmax.evaluation.run import evaluate
+from bsoftmax.training import run as run_module
+from bsoftmax.training.job import TrainRun
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = {
@@ -58,7 +60,7 @@ def trained(data, work):
     """A model for cub10's classes on the bundled trunk, by the defaults."""
     out = work / "cub10.safetensors"
     if not out.exists():
-        runs.train(TrainRun(str(data / "cub10"), out, work / "cache", classes="own"))
+        run_module.train(TrainRun(str(data / "cub10"), out, work / "cache", classes="own"))
     return out
 
 
@@ -84,7 +86,7 @@ def asked(found, names, methods=("cam", "gradcam++", "layercam")):
             for name in names:
                 cell, higher = c["difference"][name], metrics.find(name).higher_is_better
                 cells.append(f"{tables.interval_of(cell, '+')} {verdict(cell, higher)}")
-            rows.append([tables.METHODS[c["method"]].label, c["question"], *cells])
+            rows.append([cam_methods.METHODS[c["method"]].label, c["question"], *cells])
     return tables.rows_markdown(["method", "question", *map(tables.title, names)], rows)
 
 
@@ -97,7 +99,7 @@ def counted(found, names):
             if c["question"] == question:
                 both = [(n, verdict(c["difference"][n], metrics.find(n).higher_is_better)) for n in names
                         if n in c["difference"]]  # fmt: skip
-                said += [f"{tables.METHODS[c['method']].label} {tables.title(n)} {v}" for n, v in both
+                said += [f"{cam_methods.METHODS[c['method']].label} {tables.title(n)} {v}" for n, v in both
                          if v != "no difference"]  # fmt: skip
         lines.append(f"- {question}: {'; '.join(said) or 'no difference anywhere'}.")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from timing import Times, interleaved, machine, ms, ratio, table, verdict
 from torch import Tensor, nn
 
 from bsoftmax import DualBranch, View, class_map, explain
-from bsoftmax.cams import METHODS, unavailable
+from bsoftmax.cams.methods import METHODS, unavailable
 
 FIVE = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam")
 THEIRS = (GradCAM, GradCAM, GradCAMPlusPlus, XGradCAM, LayerCAM)  # the first stands for CAM

@@ -29,11 +29,13 @@ from timing import interleaved, machine, ms, ratio, table, verdict
 from torch import Tensor
 
 from bsoftmax import DualBranch, open_model
-from bsoftmax.cache import Vectors, fast_precision, features
-from bsoftmax.data import ImageSet, batches, read_splits
-from bsoftmax.pixels import decoded
-from bsoftmax.steps import set_lr, sgd
-from bsoftmax.training import BranchConfig, balanced_bce, fit, top1
+from bsoftmax.data.loader import batches, decoded
+from bsoftmax.data.sets import ImageSet, read_splits
+from bsoftmax.models.losses import balanced_bce
+from bsoftmax.training.feature_cache import fast_precision, features
+from bsoftmax.training.fitting import fit, top1
+from bsoftmax.training.loop import BranchConfig, set_lr, sgd
+from bsoftmax.training.vectors import Vectors
 
 EPOCHS, BATCH, VIEWS = 10, 64, 2
 

@@ -17,12 +17,15 @@ from pathlib import Path
 import timing
 import torch
 
-from bsoftmax import View, cache, class_map, fidelity, open_model
-from bsoftmax.data import read_splits, square
-from bsoftmax.images import read_rgb
-from bsoftmax.steps import BranchConfig
-from bsoftmax.training import balanced_bce, fit, top1
-from bsoftmax.vectors import Vectors
+from bsoftmax import View, class_map, open_model
+from bsoftmax.data.sets import read_splits
+from bsoftmax.evaluation import fidelity
+from bsoftmax.images.read import read_rgb, square
+from bsoftmax.models.losses import balanced_bce
+from bsoftmax.training import feature_cache
+from bsoftmax.training.fitting import fit, top1
+from bsoftmax.training.loop import BranchConfig
+from bsoftmax.training.vectors import Vectors
 
 GRID = {
     "lr": (0.02, 0.1, 0.5, 2.0),
@@ -78,8 +81,8 @@ def main():
     model = open_model("wild20")
     train, val = read_splits(options.data / "wild20")
     half = val.subset(range(0, len(val), 2))
-    h = cache.features(model, train, options.cache, max(GRID["views"]))
-    held = cache.features(model, val, options.cache)
+    h = feature_cache.features(model, train, options.cache, max(GRID["views"]))
+    held = feature_cache.features(model, val, options.cache)
     even = torch.arange(0, len(val), 2)
     tuned = Vectors.of(held.take(even)[None], held.labels[even])
     vectors = {v: Vectors(h.labels, v, h.width, h.take, f"{h.key}|{v}", h.bad) for v in GRID["views"]}

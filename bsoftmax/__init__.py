@@ -1,10 +1,12 @@
-"""Softmax against sigmoid: what each head of a classifier looks at in an image."""
+"""Softmax against sigmoid: what each head of a classifier looks at in an image.
 
-from .cams import METHODS, class_map, explain, identical_by_construction
-from .model import DualBranch
-from .sources import SOURCES
-from .view import View
-from .zoo import open_model
+Where things are: `data` reads image sets, `images` photographs and figures, `models` networks and checkpoints; `cams`
+has the CAM methods, `training` Eq. 12 on cached features, `evaluation` the metrics, `paper` the paper's tables, `cli`
+the commands. docs/architecture.md draws which of them imports which.
+"""
+
+from .cams import METHODS, SOURCES, View, class_map, explain, identical_by_construction
+from .models import DualBranch, open_model
 
 __version__ = "0.1.0"
 __all__ = [

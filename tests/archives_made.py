@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bsoftmax.drawing import KINDS, picture
-from bsoftmax.layouts import read_data
-from bsoftmax.limits import LIMITS
+from bsoftmax.data.layouts import read_data
+from bsoftmax.data.limits import LIMITS
+from bsoftmax.images.drawing import KINDS, picture
 
 NAMES = tuple(KINDS)
 WNIDS = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916")

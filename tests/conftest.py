@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from toys import coloured, small_model
 
-from bsoftmax.cli import main
+from bsoftmax.cli.main import main
 
 COLOURS = ("blue", "green", "red")
 
@@ -64,6 +64,7 @@ def folder(tmp_path_factory):
     small_model(COLOURS, branch=False).save(root / "softmax.safetensors")
     small_model(COLOURS, "test_vit").save(root / "vit.safetensors")
     coloured(root / "data", {"train": 4, "val": 2})
+    (root / "empty").mkdir()
     rng = np.random.default_rng(0)
     for name, shape in (("wide.png", (60, 120, 3)), ("tall.jpg", (130, 70, 3))):
         Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(root / name)

@@ -18,7 +18,7 @@ METHODS, KINDS = ("cam", "gradcam"), [(s, c) for s in ("softmax", "sigmoid", "lo
 
 def images():
     """Names and classes of what would be measured."""
-    from bsoftmax.layouts import read_data, train_val
+    from bsoftmax.data.layouts import read_data, train_val
 
     data = read_data(sys.argv[2], Path(option("--cache")) / "data")
     split = option("--split") if "--split" in sys.argv else "all"

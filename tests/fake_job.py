@@ -23,7 +23,7 @@ def say(event, **values):
 
 def images():
     """The validation images of the data the page has unpacked: every fifth, by its class folder or its own name."""
-    from bsoftmax.layouts import read_data, train_val
+    from bsoftmax.data.layouts import read_data, train_val
 
     data = read_data(sys.argv[2], Path(option("--cache")) / "data")
     return train_val(data, float(option("--share")) if "--share" in sys.argv else 0.2, 0)

@@ -246,3 +246,7 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
 def sign_changes(a: ndarray, b: ndarray) -> float:
     """The fraction of positions whose values have strictly opposite signs (sign collapse, Sec. 3.2); 0 has no sign."""
     return sum(u * v < 0 for u, v in zip(a.flat, b.flat)) / a.size
+
+
+# the score of each evidence source, by its key
+SCORES = {"softmax": lambda z, k: z[k], "sigmoid": lambda z, k: z[k], "log-odds": log_odds}

@@ -109,9 +109,9 @@ def plain_ious(levels, truth, thresholds, every):
     return [max(quick_iou(a, b) for a in plain_boxes(levels, tau, every) for b in truth) for tau in thresholds]
 
 
-def plain_accuracy(maps, truths, thresholds, every, bar):
+def plain_accuracy(maps, annotations, thresholds, every, bar):
     """Percent of maps that are right at the best threshold of the set."""
-    hits = [[value >= bar for value in plain_ious(m, t, thresholds, every)] for m, t in zip(maps, truths)]
+    hits = [[value >= bar for value in plain_ious(m, t, thresholds, every)] for m, t in zip(maps, annotations)]
     return max(100 * sum(column) / len(maps) for column in zip(*hits))
 
 

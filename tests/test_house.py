@@ -1,45 +1,73 @@
-"""The rules of the house: who may import whom, what no module does, how long things may be."""
+"""The rules of the repository: which package may import which, what no module does, how long things may be."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "bsoftmax"
+LIBRARY = {  # a package of bsoftmax, and those it may import
+    "utils": (),
+    "images": ("utils",),
+    "data": ("images", "utils"),
+    "models": ("data", "images", "utils"),
+    "cams": ("models", "images", "utils"),
+    "training": ("models", "data", "images", "utils"),
+    "evaluation": ("cams", "models", "data", "images", "utils"),
+    "paper": ("evaluation", "training", "cams", "models", "data", "utils"),
+    "cli": ("paper", "evaluation", "training", "cams", "models", "data", "images", "utils"),
+}
+DEMO = {  # the same for demo, all of which may import bsoftmax
+    "server": (),
+    "components": (),
+    "distort": ("server",),
+    "compare": ("distort", "components", "server"),
+    "methods": ("compare", "distort", "components", "server"),
+    "workspace": ("compare", "components", "server"),
+    "train": ("workspace", "compare", "components", "server"),
+    "evaluate": ("workspace", "compare", "components", "server"),
+    "app": ("evaluate", "train", "workspace", "methods", "compare", "distort", "components", "server"),
+}
+TOP = {"bsoftmax": {"__init__", "__main__"}, "demo": {"__init__"}}  # modules that lie in no package
 
-# A module may import only what stands to its left.
-ORDER = [
-    "images", "limits", "data", "trees", "truths", "archives", "folders", "official", "imagenet", "wsol", "hub",
-    "layouts", "drawing", "sample", "heads", "cuts", "checkpoints", "backbones", "spec", "card", "model", "sources",
-    "view", "cams", "distortions", "pixels", "ranks", "vectors", "cache", "steps", "training", "finetune",
-    "pretrain", "zoo", "report", "worker", "runs", "render", "effects", "page", "export", "figure", "sweep",
-    "localization", "fidelity", "metrics", "statistics", "columns", "contrasts", "records", "stamps", "measures",
-    "tally", "results", "tables", "plans", "crew", "evaluation", "comparisons", "paper", "presets", "paper_tables",
-    "reproduce", "commands", "commands_train", "commands_evaluate", "commands_reproduce", "cli",
-]  # fmt: skip
-OUTSIDE = {"__init__", "__main__"}
-FILES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
+
+def modules_of(top):
+    """Dotted name below the top package -> path."""
+    paths = sorted((ROOT / top).rglob("*.py"))
+    return {".".join(p.relative_to(ROOT / top).with_suffix("").parts): p for p in paths}
+
+
+FILES = modules_of("bsoftmax")
+DEMO_FILES = modules_of("demo")
 TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
-LONGEST_MODULE, LONGEST_BODY = 250, 40
-LONG_BODIES: dict[str, str] = {}  # "module.function": why it may be longer
+DEMO_TREES = {name: ast.parse(path.read_text()) for name, path in DEMO_FILES.items()}
+INSIDE = [name for name in FILES if not name.endswith("__init__") and "." in name]
+LONGEST_MODULE, LONGEST_BODY, LONGEST_TEST, MOST_MODULES = 300, 40, 350, 14
+LONG_BODIES: dict[str, str] = {}  # "package.module.function": why it may be longer
 
 
-def imports(tree):
-    """(absolute module, None) or (None, sibling) for everything imported, wherever it stands."""
+def outside(tree):
+    """The absolute names of everything imported from elsewhere, wherever the import stands."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module, None
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield None, node.module.split(".")[0]
-        elif isinstance(node, ast.ImportFrom):
-            yield from ((None, alias.name) for alias in node.names)
+            yield node.module
+
+
+def siblings(name, tree, files):
+    """(module or package of the same top, imported name) of every relative import of a module."""
+    package = name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                within = ".".join([*base, alias.name])
+                yield (within if within in files else ".".join(base)), alias.name
 
 
 def called(tree):
@@ -60,28 +88,85 @@ def functions(tree, prefix=""):
             yield from functions(node, f"{name}.")
 
 
-def test_every_module_has_its_place():
-    assert len(ORDER) == len(set(ORDER))
-    assert FILES.keys() - OUTSIDE == set(ORDER)
+def arrows(files, trees):
+    """(importing package, imported package, module, name) across packages."""
+    for module, tree in trees.items():
+        for target, name in siblings(module, tree, files):
+            here, there = module.split(".")[0], target.split(".")[0]
+            if "." in module and here != there:
+                yield here, there, module, name
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_imports_point_to_the_left(module):
-    siblings = {sibling for _, sibling in imports(TREES[module]) if sibling}
-    assert siblings <= set(ORDER[: ORDER.index(module)])
-    assert not any(name and name.split(".")[0] == "bsoftmax" for name, _ in imports(TREES[module]))
+@pytest.mark.parametrize(
+    ("top", "table", "files"), [("bsoftmax", LIBRARY, FILES), ("demo", DEMO, DEMO_FILES)], ids=["bsoftmax", "demo"]
+)
+def test_every_module_lies_in_a_package_of_the_table(top, table, files):
+    assert {name.split(".")[0] for name in files if "." in name} == table.keys()
+    assert {name for name in files if "." not in name} == TOP[top]
+    for package in table:
+        inside = [name for name in files if name.startswith(f"{package}.") and not name.endswith("__init__")]
+        assert 0 < len(inside) <= MOST_MODULES, package
+        assert f"{package}.__init__" in files
+
+
+@pytest.mark.parametrize(
+    ("table", "files", "trees"), [(LIBRARY, FILES, TREES), (DEMO, DEMO_FILES, DEMO_TREES)], ids=["bsoftmax", "demo"]
+)
+def test_packages_import_only_what_the_table_allows(table, files, trees):
+    for here, there, module, name in arrows(files, trees):
+        assert there in table[here], f"{module} imports {there} ({name})"
+        assert not name.startswith("_"), f"{module} imports the private name {name} of {there}"
+
+
+@pytest.mark.parametrize("table", [LIBRARY, DEMO], ids=["bsoftmax", "demo"])
+def test_the_table_has_no_circles(table):
+    assert list(TopologicalSorter(table).static_order())
+    for package, allowed in table.items():
+        assert package not in allowed
+
+
+@pytest.mark.parametrize(("files", "trees"), [(FILES, TREES), (DEMO_FILES, DEMO_TREES)], ids=["bsoftmax", "demo"])
+def test_modules_do_not_import_one_another_in_circles(files, trees):
+    graph = {m: {t for t, _ in siblings(m, tree, files) if t in files} for m, tree in trees.items()}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", [*FILES, *(f"demo.{name}" for name in DEMO_FILES)])
+def test_private_names_stay_where_they_are(module):
+    top, _, name = module.partition(".")
+    trees, files = (DEMO_TREES, DEMO_FILES) if top == "demo" else (TREES, FILES)
+    name = name if top == "demo" else module
+    modules = {alias for _, alias in siblings(name, trees[name], files)}
+    for node in ast.walk(trees[name]):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert not node.attr.startswith("_") or node.attr.startswith("__"), ast.unparse(node)
+
+
+@pytest.mark.parametrize("package", [*LIBRARY, *(f"demo/{name}" for name in DEMO)])
+def test_a_package_says_what_lives_in_it_and_what_it_may_import(package):
+    path = ROOT / (package if package.startswith("demo/") else f"bsoftmax/{package}") / "__init__.py"
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    allowed = DEMO[package[5:]] if package.startswith("demo/") else LIBRARY[package]
+    assert ("May import" in text or "may import" in text) if allowed else ("mport" in text)
+
+
+@pytest.mark.parametrize("name", ["bsoftmax", *(f"bsoftmax.{package}" for package in LIBRARY)])
+def test_a_package_exports_what_it_names(name):
+    module = __import__(name, fromlist=["*"])
+    assert module.__all__
+    assert all(hasattr(module, public) for public in module.__all__)
 
 
 @pytest.mark.parametrize("module", FILES)
 def test_the_package_knows_nothing_of_the_page(module):
-    roots = {name.split(".")[0] for name, _ in imports(TREES[module]) if name}
+    roots = {name.split(".")[0] for name in outside(TREES[module])}
     assert not roots & {"gradio", "demo", "app", "gradio_client"}
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_weights_are_read_in_one_room_and_nothing_is_unpickled(module):
-    roots = {name.split(".")[0] for name, _ in imports(TREES[module]) if name}
-    assert "safetensors" not in roots or module in {"checkpoints", "backbones"}
+def test_weights_are_read_in_two_modules_and_nothing_is_unpickled(module):
+    roots = {name.split(".")[0] for name in outside(TREES[module])}
+    assert "safetensors" not in roots or module in {"models.checkpoints", "models.backbones"}
     assert not roots & {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name):
@@ -95,7 +180,7 @@ def test_weights_are_read_in_one_room_and_nothing_is_unpickled(module):
 def test_no_hooks_no_printing_no_eval(module):
     names = set(called(TREES[module]))
     assert not {n for n in names if n.startswith("register_") and n.endswith("_hook")}
-    assert "print" not in names or module == "cli" or module.startswith("commands")
+    assert "print" not in names or module.startswith("cli.")
     assert not names & {"exec", "__import__", "breakpoint"}
     assert not any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "eval"
                    for n in ast.walk(TREES[module]))  # fmt: skip
@@ -116,6 +201,16 @@ def test_modules_and_functions_stay_short(module):
         assert length <= LONGEST_BODY or f"{module}.{name}" in LONG_BODIES, name
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_test_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= LONGEST_TEST
+
+
+@pytest.mark.parametrize("package", [*LIBRARY, "demo"])
+def test_tests_mirror_the_packages(package):
+    assert list((ROOT / "tests" / package).glob("test_*.py"))
+
+
 def test_no_exception_is_kept_that_nobody_needs():
     existing = {f"{module}.{name}" for module, tree in TREES.items() for name, _ in functions(tree)}
     assert LONG_BODIES.keys() <= existing
@@ -133,7 +228,7 @@ def test_public_things_say_what_they_are(module):
             assert all(ast.get_docstring(n) for n in public), node.name
 
 
-@pytest.mark.parametrize("module", ORDER)
+@pytest.mark.parametrize("module", INSIDE)
 def test_public_functions_have_typed_arguments(module):
     for name, node in functions(TREES[module]):
         if "." in name or name.startswith("_"):

@@ -1,13 +1,13 @@
 """README says what is there: it is the Space's configuration, the list of methods, and the two commands CI runs."""
 
 import re
-from pathlib import Path
+
+from paths import ROOT
 
 from bsoftmax import METHODS, SOURCES
-from bsoftmax.backbones import BACKBONES
-from bsoftmax.cli import _parser
+from bsoftmax.cli.main import parser
+from bsoftmax.models.backbones import BACKBONES
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FRONT = README.split("---")[1]
 
@@ -27,7 +27,7 @@ def test_every_registry_entry_is_named():
 
 
 def test_every_command_is_named():
-    commands = next(a for a in _parser()._actions if a.choices and "explain" in a.choices).choices
+    commands = next(a for a in parser()._actions if a.choices and "explain" in a.choices).choices
     for name in commands:
         assert f"bsoftmax {name}" in README, name
 

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bsoftmax import backbones
-from bsoftmax.backbones import Parts, Preprocessing
-from bsoftmax.heads import MLP, FlatGrid, GlobalAveragePool
-from bsoftmax.model import DualBranch, Spec
+from bsoftmax.models import backbones
+from bsoftmax.models.backbones import Parts, Preprocessing
+from bsoftmax.models.dual_branch import DualBranch
+from bsoftmax.models.heads import MLP, FlatGrid, GlobalAveragePool
+from bsoftmax.models.spec import Spec
 
 N, C, SIDE = 6, 5, 24
 MAPS = {"4x4": (6, 6), "5x3": ((8, 8), (4, 8))}  # size of the maps at SIDE: kernel, stride

@@ -1,0 +1,109 @@
+"""What softmax cannot see (Sec. 3.2): shifts common to all classes, as vectors d added to the last layer's rows.
+
+With w'_k = w_k + d for every class k, each logit moves by d . h, softmax stays what it was (Eq. 8), and the class
+activation map moves by sum_i d_i F_i (Eq. 9). `shifted` puts d into a classifier; everything else is asked of the view
+as ever, so any head and any method can be distorted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..models.heads import last_linear
+
+
+def channel_shift(N: int, channels: Sequence[int], delta: float) -> Tensor:
+    """d = delta on the chosen channels, 0 elsewhere (Eq. 9): [N_pen]. Raises ValueError for a channel there is not."""
+    if any(not 0 <= i < N for i in channels):
+        raise ValueError(f"Channels are numbered 0 to {N - 1}, got {list(channels)}.")
+    d = torch.zeros(N)
+    d[list(channels)] = delta
+    return d
+
+
+def uniform_shift(N: int, delta: float) -> Tensor:
+    """d = -delta on every channel (Eq. 10): [N_pen]."""
+    return torch.full((N,), -float(delta))
+
+
+def sign_flip(w: Tensor, percent: float) -> Tensor:
+    """d_i = -2 w_i on the `percent` % strongest positive channels of one class's row w [N_pen], so each changes sign.
+
+    ceil(percent * n / 100) of the n positive channels are flipped; of equal weights the lower channel goes first.
+    Raises ValueError for a percentage outside 0 to 100.
+    """
+    if not 0 <= percent <= 100:
+        raise ValueError(f"The share of flipped channels is a percentage from 0 to 100, got {percent}.")
+    order = w.argsort(descending=True, stable=True)
+    count = -int(-percent * int((w > 0).sum()) // 100)
+    d = torch.zeros_like(w)
+    d[order[:count]] = -2 * w[order[:count]]
+    return d
+
+
+def centring(weight: Tensor) -> Tensor:
+    """d = -mean over classes of the rows [C,N_pen]: the gauge in which the class-mean weight of every channel is 0."""
+    return -weight.mean(0)
+
+
+def shifted(classifier: nn.Module, d: Tensor, only: int | None = None) -> nn.Module:
+    """The classifier with d [N_pen] added to the last layer's rows: all of them, or class `only` alone (the contrast).
+
+    Everything but that layer is shared with the original. Raises ValueError when d does not fit.
+    """
+    last = last_linear(classifier)
+    if d.shape != (last.in_features,):
+        raise ValueError(
+            f"Expected a shift of {last.in_features} numbers, one a channel, got the shape {tuple(d.shape)}."
+        )
+    weight = last.weight.detach().clone()
+    rows = slice(None) if only is None else only
+    weight[rows] += d.to(weight)
+    layer = nn.Linear(last.in_features, last.out_features, bias=last.bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = last.bias
+    return _replace(classifier, last, layer)
+
+
+def _replace(module: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
+    """A copy of the module tree in which `old` is `new`; all other parameters are shared."""
+    if module is old:
+        return new
+    shell = copy.copy(module)
+    shell._modules = {name: child and _replace(child, old, new) for name, child in module._modules.items()}
+    return shell
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks of [n] values from 0, equal values sharing the mean of their ranks: float64 [n]."""
+    order = values.double()
+    _, inverse, counts = order.unique(sorted=True, return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).double() - 1
+    return (last - (counts.double() - 1) / 2)[inverse]
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Spearman's rank correlation of two maps; nan when either is constant."""
+    x, y = (ranks(t.flatten()) for t in (a, b))
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt())
+
+
+def sign_changes(a: Tensor, b: Tensor) -> float:
+    """Share of positions whose strict sign differs between two maps."""
+    return float((a * b < 0).double().mean())
+
+
+def box_iou(a: tuple[int, int, int, int] | None, b: tuple[int, int, int, int] | None) -> float:
+    """Intersection over union of boxes (x0, y0, x1, y1) in inclusive pixels; 1 when both are empty, 0 when one is."""
+    if a is None or b is None:
+        return float(a is b)
+    wide = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    high = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    inner = max(wide, 0) * max(high, 0)
+    area = sum((c[2] - c[0] + 1) * (c[3] - c[1] + 1) for c in (a, b))
+    return inner / (area - inner)

@@ -1,0 +1,205 @@
+"""The CAM methods: each is one function that weighs the channels of F; one shared line sums them into a signed map.
+
+S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q) (Eq. 4). Maps leave here signed and unscaled: clamping alpha is a named
+argument, ReLU and scaling belong to rendering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..models.dual_branch import DualBranch
+from ..models.heads import GlobalAveragePool, is_gap_linear, pools_first
+from .sources import find as find_source
+from .view import Evidence, Tick, View
+
+EPS = 1e-7
+
+
+def cam(F: Tensor, G: Tensor) -> Tensor:
+    """alpha_i = sum_pq G_i^(p,q), which is w_ik when the head is GAP + linear (Zhou et al. 2016; Eq. 4): [B,N,1,1]."""
+    return G.sum((2, 3), keepdim=True)
+
+
+def gradcam(F: Tensor, G: Tensor) -> Tensor:
+    """alpha_i = 1/(PQ) sum_pq G_i^(p,q) (Selvaraju et al. 2017; Eq. 5): [B,N,1,1]."""
+    return G.mean((2, 3), keepdim=True)
+
+
+def gradcam_pp(F: Tensor, G: Tensor) -> Tensor:
+    """alpha_i = sum_pq a_i relu(G_i), a = G^2 / (2 G^2 + G^3 sum_ab F^(a,b)) (Chattopadhay et al. 2018, Eq. 19).
+
+    Only G > 0 counts, where a relu(G) = G / (2 + G sum_ab F): no power of G that underflows, no epsilon that decides.
+    """
+    positive = G.relu()
+    return (positive / (2 + positive * F.sum((2, 3), keepdim=True))).sum((2, 3), keepdim=True)
+
+
+def xgradcam(F: Tensor, G: Tensor) -> Tensor:
+    """alpha_i = sum_pq G_i F_i / sum_pq F_i (Fu et al. 2020): [B,N,1,1]; 0 for a channel that sums to 0."""
+    total = F.sum((2, 3), keepdim=True)
+    return torch.where(total == 0, 0.0, (G * F).sum((2, 3), keepdim=True) / total)
+
+
+def layercam(F: Tensor, G: Tensor) -> Tensor:
+    """alpha_i^(p,q) = relu(G_i^(p,q)) (Jiang et al. 2021): [B,N,P,Q]."""
+    return G.relu()
+
+
+def hirescam(F: Tensor, G: Tensor) -> Tensor:
+    """alpha_i^(p,q) = G_i^(p,q) (Draelos and Carin 2020): [B,N,P,Q]."""
+    return G
+
+
+def scorecam(masked: Tensor, score: Tensor) -> Tensor:
+    """alpha = softmax over i of score(x * mask_i) - score(x) (Wang et al. 2020; Eq. 7): [B,N], [B] -> [B,N,1,1]."""
+    return (masked - score[:, None]).softmax(1)[:, :, None, None]
+
+
+def ablationcam(ablated: Tensor, score: Tensor) -> Tensor:
+    """alpha_i = (y - y_without_i) / |y| (Ramaswamy and Desai 2020): [B,N], [B] -> [B,N,1,1].
+
+    The paper divides by y; its modulus keeps the sign where a score is negative.
+    """
+    y = score[:, None]
+    return ((y - ablated) / y.abs().clamp(min=EPS))[:, :, None, None]
+
+
+def eigencam(F: Tensor) -> Tensor:
+    """alpha = first right singular vector of F as [PQ,N], channels centred (Muhammad and Yeasin 2020): [B,N,1,1].
+
+    A singular vector has no sign: the one is taken under which the map goes along with the total activation.
+    """
+    rows = F.flatten(2).transpose(1, 2)
+    rows = rows - rows.mean(1, keepdim=True)
+    v = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]
+    along = torch.einsum("bpn,bn,bp->b", rows, v, rows.sum(2))
+    return (v * torch.where(along < 0, -1.0, 1.0)[:, None])[:, :, None, None]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registry entry: `weights` receives what `needs` names and returns alpha, [B,N,1,1] or [B,N,P,Q]."""
+
+    key: str
+    label: str
+    weights: Callable[..., Tensor]
+    needs: str  # "gradient": F, G | "masked" or "ablated": scores [B,N], score [B] | "features": F
+    paper: str
+    slow: bool = False  # runs the trunk again, once a channel
+    class_free: bool = False  # the same for every class and head
+    centred: bool = False  # sums F minus its mean over positions
+
+
+METHODS: dict[str, Method] = {
+    method.key: method
+    for method in (
+        Method("cam", "CAM", cam, "gradient", "Zhou et al., CVPR 2016"),
+        Method("gradcam", "Grad-CAM", gradcam, "gradient", "Selvaraju et al., ICCV 2017"),
+        Method("gradcam++", "Grad-CAM++", gradcam_pp, "gradient", "Chattopadhay et al., WACV 2018"),
+        Method("xgradcam", "XGrad-CAM", xgradcam, "gradient", "Fu et al., BMVC 2020"),
+        Method("layercam", "Layer-CAM", layercam, "gradient", "Jiang et al., TIP 2021"),
+        Method("hirescam", "HiRes-CAM", hirescam, "gradient", "Draelos and Carin, 2020"),
+        Method("ablationcam", "Ablation-CAM", ablationcam, "ablated", "Ramaswamy and Desai, WACV 2020"),
+        Method("eigencam", "Eigen-CAM", eigencam, "features", "Muhammad 2020", class_free=True, centred=True),
+        Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True),
+    )
+}  # fmt: skip
+
+_ARGUMENTS: dict[str, Callable[[Evidence, Tick | None], tuple[Tensor, ...]]] = {
+    "gradient": lambda e, tick: (e.F, e.G),
+    "masked": lambda e, tick: (e.masked_scores(tick), e.score),
+    "ablated": lambda e, tick: (e.ablated_scores(tick), e.score),
+    "features": lambda e, tick: (e.F,),
+}
+
+
+def find(key: str) -> Method:
+    """The registry's entry. Raises ValueError, naming the known ones, for any other key."""
+    if key not in METHODS:
+        raise ValueError(f"There is no CAM method {key!r}; choose one of {', '.join(METHODS)}.")
+    return METHODS[key]
+
+
+def weigh(evidence: Evidence, method: str, clamp: bool | None = None, tick: Tick | None = None) -> Tensor:
+    """alpha [B,N,1,1] or [B,N,P,Q] of a method on some evidence; `clamp` keeps max(0, alpha) (Sec. 3.3).
+
+    `clamp=None` does what the paper does: clamped for the sigmoid branch, not for the softmax head. Class-free methods
+    are never clamped: the signs of their weights mean nothing. Raises ValueError where `unavailable` gives a reason.
+    """
+    entry = find(method)
+    if reason := unavailable(evidence.view.model, method):
+        raise ValueError(reason)
+    kept = evidence.view.weights if entry.class_free else evidence.weights
+    if method not in kept:
+        kept[method] = entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))
+    alpha = kept[method]
+    clamp = evidence.source.clamp if clamp is None else clamp
+    return alpha.clamp(min=0) if clamp and not entry.class_free else alpha
+
+
+def class_map(evidence: Evidence, method: str, clamp: bool | None = None, tick: Tick | None = None) -> Tensor:
+    """S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q), signed and unscaled: [B,P,Q] (Eq. 4)."""
+    alpha, F = weigh(evidence, method, clamp, tick), evidence.F
+    if find(method).centred:
+        F = F - F.mean((2, 3), keepdim=True)
+    return (alpha * F).sum(1)
+
+
+def explain(
+    model: DualBranch, x: Tensor, k: Tensor | int | None = None, method: str = "cam", source: str = "sigmoid",
+    clamp: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """The signed map [B,P,Q] of class k (default: what the softmax head predicts) for preprocessed images x [B,3,H,W].
+
+    Raises ValueError for an unknown method or source, a class out of range, a source without its branch, or a method
+    that this head does not allow.
+    """
+    view = View(model, x)
+    k = view.logits("softmax").argmax(1) if k is None else torch.as_tensor(k)
+    fits = not k.is_floating_point() and k.shape in ((), (1,), (len(x),))
+    if not fits or k.min() < 0 or k.max() >= len(model.classes):
+        raise ValueError(
+            f"Classes are whole numbers from 0 to {len(model.classes) - 1}, one for all images or one each, "
+            f"got {k.tolist()}."
+        )
+    return class_map(view.evidence(source, k), method, clamp)
+
+
+def unavailable(model: DualBranch, method: str) -> str | None:
+    """Why a method cannot be used with a model's head, as one sentence; None where it can."""
+    if method == "cam" and not is_gap_linear(model.neck, model.softmax):
+        return "CAM needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM."
+    return None
+
+
+def default(model: DualBranch) -> str:
+    """CAM where the head allows it, else Grad-CAM."""
+    return "cam" if unavailable(model, "cam") is None else "gradcam"
+
+
+def takes_seconds(model: DualBranch, method: str) -> bool:
+    """Whether a method runs the trunk, or a head that is more than pooling and linear layers, once a channel."""
+    return METHODS[method].slow or (
+        METHODS[method].needs == "ablated" and not isinstance(model.neck, GlobalAveragePool)
+    )
+
+
+def identical_by_construction(model: DualBranch, source: str, clamp: bool | None = None) -> list[frozenset[str]]:
+    """Groups of methods whose maps are equal up to a positive factor whatever the image.
+
+    A head that pools F before anything else has the same gradient G at every position, so sum G, mean G,
+    sum GF / sum F and G itself are one weight; with the clamp relu(G) joins them. Without such pooling the clamp alone
+    makes HiRes-CAM and Layer-CAM one.
+    """
+    clamped = find_source(source).clamp if clamp is None else clamp
+    if pools_first(model.neck):
+        group = {"cam", "gradcam", "xgradcam", "hirescam"} | ({"layercam"} if clamped else set())
+    else:
+        group = {"hirescam", "layercam"} if clamped else set()
+    group = {method for method in group if unavailable(model, method) is None}
+    return [frozenset(group)] if len(group) > 1 else []

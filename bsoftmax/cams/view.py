@@ -1,0 +1,149 @@
+"""One look at a batch of images: the trunk runs once, and everything asked later is a function of what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from ..models.dual_branch import DualBranch
+from ..models.heads import GlobalAveragePool
+from .sources import Source
+from .sources import find as find_source
+
+CHUNK = 32  # images or feature maps in memory at once when a method perturbs them
+Tick = Callable[[int, int], None]
+
+
+class View:
+    """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with the pass-once results every method and head shares."""
+
+    def __init__(self, model: DualBranch, x: Tensor) -> None:
+        self.model, self.x = model, x
+        self.F, self.tokens = model.features(x)
+        self.weights: dict[str, Tensor] = {}  # of the class-free methods, which every evidence shares
+        self._masked: Tensor | None = None
+
+    @cached_property
+    def h(self) -> Tensor:
+        """Penultimate vectors [B,N_pen]."""
+        with torch.no_grad():
+            return self.model.neck(self.F, self.tokens)
+
+    def logits(self, branch: str) -> Tensor:
+        """Logits [B,C] of one classifier, "softmax" or "sigmoid"."""
+        with torch.no_grad():
+            return self.model.classifier(branch)(self.h)
+
+    def masked(self, tick: Tick | None = None) -> Tensor:
+        """Penultimate vectors [B,N,N_pen] of x times each of its own maps, upsampled and min-maxed (Score-CAM, Eq. 7).
+
+        Runs the trunk N times an image, once for all heads and classes: kept for the life of the view.
+        """
+        if self._masked is None:
+            self._masked = self._run_masked(tick)
+        return self._masked
+
+    @property
+    def has_masked(self) -> bool:
+        """Whether `masked` has been paid for."""
+        return self._masked is not None
+
+    @torch.no_grad()
+    def _run_masked(self, tick: Tick | None) -> Tensor:
+        B, N = self.F.shape[:2]
+        rows = []
+        for b in range(B):
+            for start in range(0, N, CHUNK):
+                masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], self.x.shape[2:], mode="bilinear")
+                low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+                masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
+                rows.append(self.model.neck(*self.model.features(self.x[b, None] * masks)))
+                if tick:
+                    tick(b * N + start + len(masks), B * N)
+        return torch.cat(rows).reshape(B, N, -1)
+
+    @torch.no_grad()
+    def without_channel(self, b: int, channels: slice) -> Tensor:
+        """Penultimate vectors [n,N_pen] of image b with one channel of F set to zero each (Ablation-CAM)."""
+        index = torch.arange(self.F.shape[1])[channels]
+        rows = torch.arange(len(index))
+        if isinstance(self.model.neck, GlobalAveragePool):
+            h = self.h[b].repeat(len(index), 1)
+            h[rows, index] = 0
+            return h
+        F = self.F[b].repeat(len(index), 1, 1, 1)
+        F[rows, index] = 0
+        tokens = None if self.tokens is None else self.tokens[b].expand(len(index), -1, -1)
+        return self.model.neck(F, tokens)
+
+    def evidence(self, source: str, k: Tensor | int, classifier: nn.Module | None = None) -> Evidence:
+        """What a CAM method may look at when it explains class k ([B] or one number) by a source.
+
+        `classifier` stands in for the source's own: a distorted one, for example.
+        """
+        k = torch.as_tensor(k).expand(len(self.F)).to(self.F.device)
+        return Evidence(self, find_source(source), k, classifier)
+
+
+class Evidence:
+    """The score of one source and class on one view: its value, its gradient at F, its values under perturbation."""
+
+    def __init__(self, view: View, source: Source, k: Tensor, classifier: nn.Module | None = None) -> None:
+        self.view, self.source, self.k = view, source, k
+        self.classifier = classifier or view.model.classifier(source.branch)
+        self.weights: dict[str, Tensor] = {}  # alpha by method, unclamped, as they are asked for
+
+    @property
+    def F(self) -> Tensor:
+        """Feature maps [B,N,P,Q]."""
+        return self.view.F
+
+    def _score(self, h: Tensor, k: Tensor) -> Tensor:
+        return self.source.score(self.classifier(h), k)
+
+    @cached_property
+    def score(self) -> Tensor:
+        """The score [B]."""
+        with torch.no_grad():
+            return self._score(self.view.h, self.k)
+
+    @cached_property
+    def G(self) -> Tensor:
+        """Gradient of the score at F [B,N,P,Q] (the derivative in Eq. 5), through the head only."""
+        F, logits = self._through_head
+        with torch.enable_grad():
+            return torch.autograd.grad(self.source.score(logits, self.k).sum(), F)[0]
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits [B,C] of the classifier that is asked, from the pass through the head that G takes back."""
+        return self._through_head[1].detach()
+
+    @cached_property
+    def _through_head(self) -> tuple[Tensor, Tensor]:
+        F = self.view.F.detach().requires_grad_()
+        with torch.enable_grad():
+            return F, self.classifier(self.view.model.neck(F, self.view.tokens))
+
+    @torch.no_grad()
+    def masked_scores(self, tick: Tick | None = None) -> Tensor:
+        """Scores [B,N] of the image seen through each of its own feature maps."""
+        h = self.view.masked(tick)
+        return torch.stack([self._score(h[b], self.k[b].expand(h.shape[1])) for b in range(len(h))])
+
+    @torch.no_grad()
+    def ablated_scores(self, tick: Tick | None = None) -> Tensor:
+        """Scores [B,N] with each channel of F set to zero in turn."""
+        B, N = self.F.shape[:2]
+        rows = []
+        for b in range(B):
+            for start in range(0, N, CHUNK):
+                h = self.view.without_channel(b, slice(start, start + CHUNK))
+                rows.append(self._score(h, self.k[b].expand(len(h))))
+                if tick:
+                    tick(b * N + start + len(h), B * N)
+        return torch.cat(rows).reshape(B, N)

@@ -1,0 +1,56 @@
+"""bsoftmax distort: before and after a shift that softmax cannot see."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from ..cams import effects, methods
+from ..cams.sweep import before_after, write_gif
+from ..images.export import save_figure
+from ..models import zoo
+from ..utils.files import whole
+from .arguments import add_class, add_method, add_model
+from .console import open_view, progress_bar, ticker
+
+
+def run(options: argparse.Namespace) -> None:
+    """Before and after a distortion that softmax cannot see: figure (.png, .pdf) or sweep (.gif), and its numbers."""
+    model = zoo.open_model(options.model, options.weights)
+    method = options.method or methods.default(model)
+    image, view, k = open_view(model, options.image, options.class_name)
+    chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(effects.Distortion)}
+    distortion = effects.Distortion(**chosen | {"channels": tuple(options.channels or ())})
+    outcome = effects.distort(view, k, method, distortion)
+    out, label = Path(options.out), model.classes[k].replace("_", " ")
+    if out.suffix.lower() == ".gif":
+        with progress_bar(0, "sweep") as bar:
+            write_gif(out, image, view, k, method, distortion, ticker(bar))
+    else:
+        save_figure(before_after(image, label, methods.METHODS[method].label, outcome, distortion), out)
+    said = {"image": options.image, "model": options.model, "class": model.classes[k], "method": method}
+    said |= {"distortion": effects.protocol(distortion), "tau": effects.TAU, **outcome.numbers}
+    with whole(out.with_suffix(".json")) as file:
+        file.write(json.dumps(said, indent=2).encode())
+    print(f"{distortion.equation()}: max |dp| {outcome.numbers['max_dp']:.1e}")
+    for source, moved in outcome.numbers["maps"].items():
+        print(f"  {source:9} rank correlation {moved['spearman']:.3f}, box IoU {moved['box_iou']:.3f}")
+    print(f"wrote {out} and {out.with_suffix('.json').name}")
+
+
+def add_options(sub: argparse.ArgumentParser) -> None:
+    """What `distort` takes."""
+    sub.add_argument("image", metavar="IMAGE")
+    sub.add_argument("--channel", dest="channels", type=int, action="append", help="repeat for several")
+    sub.add_argument("--delta", type=float, default=0.0, help="added to these channels (Eq. 9)")
+    sub.add_argument("--uniform", type=float, default=0.0, help="subtracted from every channel (Eq. 10)")
+    sub.add_argument("--flip", type=float, default=0.0, metavar="PERCENT", help="of the class's positive channels")
+    sub.add_argument("--centre", action="store_true", help="subtract the class mean of every channel")
+    sub.add_argument("--only", action="store_true", help="on the explained class alone: softmax does see that")
+    sub.add_argument("--both", action="store_true", help="into the sigmoid branch as well")
+    sub.add_argument("--out", default="distorted.png", help=".png, .pdf or .gif; default %(default)s")
+    add_model(sub)
+    add_class(sub)
+    add_method(sub)

@@ -1,0 +1,123 @@
+"""bsoftmax evaluate: fidelity and localisation of maps, measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..cams.methods import METHODS
+from ..cams.sources import SOURCES
+from ..evaluation.column import CLAMPS
+from ..evaluation.localization import PROTOCOLS
+from ..evaluation.measure import GROUPS
+from ..evaluation.plan import EvalRun
+from ..evaluation.protocol import PRECISIONS
+from ..evaluation.run import evaluate
+from ..evaluation.tables import interval_of, title
+from ..utils.events import Event
+from .arguments import add_long_running, add_model
+from .console import (
+    EventPrinter,
+    cache_folder,
+    listed,
+    lower_priority,
+    print_events,
+    repeatable,
+    stop_requested,
+)
+
+METRICS_SHOWN = (
+    "average_drop", "increase", "average_gain", "adcc", "deletion", "insertion", "top1_loc", "gt_loc", "max_box_acc_v2",
+    "px_ap", "pointing",
+)  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures fidelity and localisation of maps: every method x source x clamp, with intervals."""
+    lower_priority(options.nice)
+    asked, stop = _run_of(options), stop_requested(options.stop_file)
+    if options.events:
+        print_events(lambda emit: evaluate(asked, emit, stop, workers=options.workers))
+        return
+    with EvaluationPrinter() as printer:
+        done = evaluate(asked, printer, stop, workers=options.workers)
+    if not done:  # another rank than the first
+        return
+    found = json.loads(Path(done["results"]).read_text(encoding="utf-8"))
+    print(text_table(found))
+    for name, why in found["unreadable"]:
+        print(f"counted out: {name} ({why})")
+    if not found["complete"]:
+        print(f"stopped: {found['n']} of {found['asked']} images; the same command goes on")
+    print(f"wrote {', '.join(done['files'])}")
+
+
+def _run_of(options: argparse.Namespace) -> EvalRun:
+    clamps = ("off", "on") if options.clamps == "both" else (options.clamps,)
+    return EvalRun(
+        options.data, Path(options.out), options.model, options.weights, options.split, listed(options.methods),
+        listed(options.sources), clamps, options.protocol, options.explain, listed(options.metrics) or (),
+        options.limit, options.seed, options.batch, options.images and Path(options.images),
+        options.boxes and Path(options.boxes), cache_folder(options.cache), options.precision, options.device,
+        called=options.called, command=repeatable(options), share=options.share,
+    )  # fmt: skip
+
+
+class EvaluationPrinter(EventPrinter):
+    """The events of an evaluation as lines and a bar."""
+
+    def on_data(self, event: Event) -> None:
+        """What is measured."""
+        print(f"{event['n']} images of {event['split']} ({event['layout']}), {len(event['columns'])} columns")
+        for note in event["notes"]:
+            print(f"note: {note}")
+
+    def on_size(self, event: Event) -> None:
+        """How much there is to do."""
+        print(f"at most {event['passes']:,} passes through the trunk for {event['maps']} distinct maps an image")
+
+
+def text_table(found: dict[str, Any]) -> str:
+    """The table as text: one line a column; a star where the paired interval of the difference leaves out 0."""
+    names = [name for name in METRICS_SHOWN if any(name in c["metrics"] for c in found["columns"])]
+    rows = [["", *(title(name) for name in names)]]
+    for c in found["columns"]:
+        rows.append([c["key"], *(_cell(c, name) for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([*text, f"n = {found['n']}; [95 % interval]; * differs from the method's softmax, unclamped"])
+
+
+def _cell(column: dict[str, Any], name: str) -> str:
+    if name not in column["metrics"]:
+        return ""
+    apart = column["difference"].get(name)
+    return interval_of(column["metrics"][name]) + ("*" if apart and (apart["low"] > 0 or apart["high"] < 0) else "")
+
+
+def add_options(sub: argparse.ArgumentParser) -> None:
+    """What `evaluate` takes."""
+    add = sub.add_argument
+    add("data", help="a folder or .zip in any layout that train reads, with boxes.csv or masks/ for localisation")
+    add_model(sub)
+    add("--split", help="default: test, else val, else all there is")
+    add("--share", type=float, default=EvalRun.share, help="of images for val, where the data names none (see train)")
+    add("--methods", help=f"of {','.join(METHODS)}; default: all that are quick")
+    add("--sources", help=f"of {','.join(SOURCES)}; default: all the model has")
+    add("--clamp", dest="clamps", choices=("both", *CLAMPS), default="both", help="keep positive weights only")
+    add("--protocol", choices=PROTOCOLS, default="standard", help="the WSOL benchmark's, or the paper's code")
+    add("--explain", choices=("true", "predicted"), help="default: true for places, predicted for fidelity")
+    add("--metrics", default="localization,fidelity", help=f"of {','.join(GROUPS)}; default %(default)s")
+    add("--limit", type=int, help="at most so many images, every class in proportion")
+    add("--seed", type=int, default=0, help="of the limit's choice and of the intervals")
+    add("--batch", type=int, default=EvalRun.batch, help="images in the trunk at once; default %(default)s")
+    add("--workers", type=int, help="processes on this machine; default: as many as are worth it; torchrun works too")
+    add("--device", help="default: a GPU where there is one")
+    add("--precision", choices=PRECISIONS, default="float32", help="of the trunk")
+    add("--images", help="where the images are, when they are not beside the lists that name them")
+    add("--boxes", help="a CSV (path,x0,y0,x1,y1) or COCO file")
+    add("--out", default="evaluation", help="folder for results and records; default %(default)s")
+    add("--cache", help="folder for unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
+    add_long_running(sub, "measured", "the results call")

@@ -1,0 +1,178 @@
+"""bsoftmax explain: maps of photographs, as one figure, as raw numbers, or as a file for each photograph."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..cams import methods
+from ..cams.sources import SOURCES
+from ..data.file_tree import FileTree
+from ..images.export import save_figure, save_maps
+from ..images.figures import Panel, Row, figure
+from ..images.read import SUFFIXES, ImageError
+from ..models import zoo
+from ..models.dual_branch import DualBranch
+from ..utils.files import write_text
+from .arguments import add_class, add_model
+from .console import open_view
+
+CLAMPS = {"paper": None, "on": True, "off": False}
+FORMATS = {"png": (".png",), "npz": (".npz",), "both": (".png", ".npz")}
+MOST_ROWS = 60  # of one figure: beyond, a reader sees stamps, and the picture takes gigabytes to draw
+OPTIONS = "options.json"  # what the files of a folder were made with
+
+Maps = dict[str, np.ndarray]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Figure (.png, .pdf) or raw maps (.npz) of images under methods and sources, or a file for each in a folder."""
+    photographs = find_photographs(options.images)
+    into_folder = options.out.endswith(("/", "\\")) or Path(options.out).is_dir()
+    if not into_folder:
+        _check_rows(options, len(photographs))
+    model = zoo.open_model(options.model, options.weights)
+    options.method = options.method or [methods.default(model)]
+    options.source = options.source or ["softmax", "sigmoid" if model.sigmoid is not None else "log-odds"]
+    (_each if into_folder else _together)(options, model, photographs)
+
+
+def find_photographs(given: Sequence[str]) -> dict[str, Path]:
+    """Name -> path of every photograph given, those of folders (and of the folders in them) by their path from there.
+
+    A name met twice becomes the path as it was given. Raises ValueError for a folder without photographs.
+    """
+    found: list[tuple[str, Path]] = []
+    for word in given:
+        path = Path(word)
+        if not path.is_dir():
+            found.append((path.name, path))
+            continue
+        inside = sorted(name for name in FileTree(path).walk() if Path(name).suffix.lower() in SUFFIXES)
+        if not inside:
+            raise ValueError(
+                f"There are no photographs in {word!r}: expected files that end in {', '.join(sorted(SUFFIXES))}."
+            )
+        found += [(name, path / name) for name in inside]
+    names = [name for name, _ in found]
+    return {(str(path) if names.count(name) > 1 else name): path for name, path in found}
+
+
+def _check_rows(options: argparse.Namespace, photographs: int) -> None:
+    rows = photographs * len(options.method or [""])
+    if Path(options.out).suffix.lower() != ".npz" and rows > MOST_ROWS:
+        raise ValueError(
+            f"Expected at most {MOST_ROWS} rows in one figure, got {rows}: name a folder as --out (a name that ends in "
+            "/), which then gets a file for each photograph."
+        )
+
+
+def _together(options: argparse.Namespace, model: DualBranch, photographs: dict[str, Path]) -> None:
+    """One figure, or one file of maps, of all photographs."""
+    rows: list[Row] = []
+    maps: Maps = {}
+    for name, path in tqdm(photographs.items(), "explain", file=sys.stderr, disable=len(photographs) < 2, leave=False):
+        some, arrays = explained(options, model, name, path)
+        rows += some
+        maps |= arrays
+    _write(Path(options.out), options, model, rows, maps)
+    print(f"wrote {options.out}")
+
+
+def _each(options: argparse.Namespace, model: DualBranch, photographs: dict[str, Path]) -> None:
+    """A file for each photograph, streaming; those that are there already are left as they are."""
+    folder = Path(options.out)
+    _claim(folder, options, model)
+    targets = {name: list(target) for name, target in file_names(folder, photographs, FORMATS[options.format])}
+    todo = [name for name in photographs if not all(target.is_file() for target in targets[name])]
+    if len(todo) < len(photographs):
+        print(f"{len(photographs) - len(todo)} of {len(photographs)} photographs are done already")
+    made, unreadable = 0, []
+    for name in tqdm(todo, "explain", file=sys.stderr, leave=False):
+        try:
+            rows, maps = explained(options, model, name, photographs[name])
+        except ImageError as error:
+            unreadable.append(f"counted out: {name} ({error})")
+            continue
+        for target in targets[name]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(target, options, model, rows, maps)
+        made += 1
+    for line in unreadable:
+        print(line)
+    if unreadable and len(unreadable) == len(photographs):
+        raise ValueError(f"None of the {len(photographs)} photographs could be read.")
+    print(f"wrote the maps of {made} photographs into {folder}")
+
+
+def _claim(folder: Path, options: argparse.Namespace, model: DualBranch) -> None:
+    """Writes what the folder's files are made with. Raises ValueError for a folder whose files were made otherwise."""
+    made_with = {
+        "model": Path(options.model).name, "frozen_sha256": model.frozen_hash(), "methods": options.method,
+        "sources": options.source, "class": options.class_name, "clamp": options.clamp, "scale": options.scale,
+    }  # fmt: skip
+    path = folder / OPTIONS
+    try:
+        there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else made_with
+    except ValueError:
+        there = None
+    if there != made_with:
+        raise ValueError(
+            f"{options.out!r} holds maps made with another model or other options ({OPTIONS} says which): name another "
+            "folder as --out, or delete it."
+        )
+    write_text(path, json.dumps(made_with, indent=1))
+
+
+def file_names(folder: Path, names: Sequence[str] | dict[str, Path], endings: Sequence[str]) -> Iterator[Any]:
+    """(name, files) of every photograph: its name with another ending, or behind its own where two would be one."""
+    stems = [str(Path(name).with_suffix("")) for name in names]
+    for name, stem in zip(names, stems):
+        inside = Path(name if stems.count(stem) > 1 else stem)
+        inside = Path(*(part for part in inside.parts if part not in ("..", inside.anchor)))
+        yield name, [folder / inside.with_name(inside.name + ending) for ending in endings]
+
+
+def explained(options: argparse.Namespace, model: DualBranch, name: str, path: Path) -> tuple[list[Row], Maps]:
+    """The rows of a figure and the raw maps of one photograph: one pass of the trunk."""
+    image, view, k = open_view(model, path, options.class_name)
+    rows: list[Row] = []
+    maps: Maps = {}
+    for method in options.method:
+        panels = []
+        for source in options.source:
+            S = methods.class_map(view.evidence(source, k), method, CLAMPS[options.clamp])[0].numpy()
+            maps[f"{name}|{model.classes[k]}|{method}|{source}"] = S
+            panels.append(Panel(SOURCES[source].title, methods.METHODS[method].label, S))
+        rows.append(Row(image, f"{model.classes[k]}", tuple(panels)))
+    return rows, maps
+
+
+def _write(path: Path, options: argparse.Namespace, model: DualBranch, rows: Sequence[Row], maps: Maps) -> None:
+    if path.suffix.lower() == ".npz":
+        save_maps(path, maps, {"model": options.model, "clamp": options.clamp, "frozen_sha256": model.frozen_hash()})
+    else:
+        save_figure(figure(rows, scale=options.scale), path)
+
+
+def add_options(sub: argparse.ArgumentParser) -> None:
+    """What `explain` takes."""
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
+    sub.add_argument("--source", action="append", choices=SOURCES, help="repeat for several; default softmax, sigmoid")
+    sub.add_argument("--method", action="append", choices=methods.METHODS, help="repeat for several; default cam")
+    sub.add_argument("--clamp", choices=CLAMPS, default="paper", help="keep positive weights only")
+    sub.add_argument("--scale", choices=("each", "shared", "signed"), default="each")
+    sub.add_argument(
+        "--out", default="bsoftmax.png",
+        help=".png, .pdf or .npz; a folder (a name ending in /) gets a file for each photograph; default %(default)s",
+    )  # fmt: skip
+    sub.add_argument("--format", choices=FORMATS, default="png", help="of the files in a folder; default %(default)s")
+    add_model(sub)
+    add_class(sub)

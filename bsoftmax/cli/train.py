@@ -1,0 +1,107 @@
+"""bsoftmax train: a softmax head and a sigmoid branch for the classes of a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..training.finetuning import FinetuneConfig
+from ..training.job import STAGES, TrainRun
+from ..training.loop import INITS, BranchConfig, ProbeConfig
+from ..training.run import train
+from ..utils.events import Event
+from ..utils.files import file_hash
+from .arguments import add_long_running, add_model
+from .console import (
+    LISTED,
+    EventPrinter,
+    cache_folder,
+    lower_priority,
+    print_events,
+    repeatable,
+    stop_requested,
+)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains a softmax head and a sigmoid branch on a frozen trunk: one file, with its card and report."""
+    lower_priority(options.nice)
+    if Path(options.out).suffix != ".safetensors":
+        raise ValueError(f"Expected --out to end in .safetensors, got {options.out!r}.")
+    asked, stop = _run_of(options), stop_requested(options.stop_file)
+    if options.events:
+        print_events(lambda emit: train(asked, emit, stop))
+        return
+    with TrainingPrinter() as printer:
+        done = train(asked, printer, stop)
+    if not done:  # another rank than the first
+        return
+    val = done["metrics"]["val"]
+    branch = "no branch was trained" if val["sigmoid_top1"] is None else f"branch {val['sigmoid_top1']:.2f} %"
+    print(f"val top-1: softmax {val['softmax_top1']:.2f} %, {branch}, {val['images']} images")
+    for name, why in done["unreadable"]:
+        print(f"counted out: {name} ({why})")
+    print(f"frozen weights unchanged: {done['frozen']}")
+    print(f"wrote {asked.out} (sha256 {file_hash(asked.out)}), its card and its report beside it")
+
+
+def _run_of(options: argparse.Namespace) -> TrainRun:
+    first = FinetuneConfig if options.stage1 == "finetune" else ProbeConfig
+    asked = {"epochs": options.probe_epochs, "lr": options.probe_lr}
+    probe = first(seed=options.seed, **{name: value for name, value in asked.items() if value is not None})
+    branch = {name: getattr(options, name) for name in ("views", "epochs", "lr", "weight_decay", "init", "seed")}
+    return TrainRun(
+        options.data, Path(options.out), cache_folder(options.cache), options.model, options.weights, options.classes,
+        options.stage1, probe, BranchConfig(**branch), options.share, options.seed,
+        options.images and Path(options.images), options.half, command=repeatable(options),
+    )  # fmt: skip
+
+
+class TrainingPrinter(EventPrinter):
+    """The events of a training as lines and bars."""
+
+    def on_data(self, event: Event) -> None:
+        """What was found."""
+        print(f"{event['train']} + {event['val']} images of {len(event['classes'])} classes: {event['split']}")
+        for name, why in event["skipped"][:LISTED]:
+            print(f"passed over: {name} ({why})")
+        if len(event["skipped"]) > LISTED:
+            print(f"passed over: {len(event['skipped']) - LISTED} more")
+
+    def on_size(self, event: Event) -> None:
+        """What the features will take."""
+        print(f"the features take {event['bytes'] / 1e6:.1f} MB on the disk")
+
+    def on_epoch(self, event: Event) -> None:
+        """Loss and accuracy beside the bar; epochs move it where nothing else does."""
+        done = event["epoch"] if not self.counted or self.bar is None else self.bar.n
+        bar = self.move(done, event["epochs"], event["stage"])
+        shown = event["accuracy"] if event["val_accuracy"] is None else event["val_accuracy"]
+        bar.set_postfix_str(f"loss {event['loss']:.4f} accuracy {shown:.2f} %")
+
+
+def add_options(sub: argparse.ArgumentParser) -> None:
+    """What `train` takes."""
+    add = sub.add_argument
+    add("data", help="class folders, a .zip of them, an official archive as it lies on disk, or hf:owner/name")
+    add_model(sub, "--trunk")
+    add(
+        "--classes", choices=("auto", "own", "kept"), default="auto", help="the data's, or the model's own (no stage 1)"
+    )
+    add("--stage1", choices=STAGES, default="probe", help="softmax head alone, or with the trunk's last stage")
+    add(
+        "--probe-epochs", type=int, help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}"
+    )
+    add("--probe-lr", type=float, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
+    add("--views", type=int, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
+    add("--epochs", type=int, default=BranchConfig.epochs, help="of the branch; default %(default)s")
+    add("--lr", type=float, default=BranchConfig.lr, help="of the branch; default %(default)s")
+    add("--weight-decay", type=float, default=BranchConfig.weight_decay, help="of the branch; default %(default)s")
+    add("--init", choices=INITS, default=BranchConfig.init)
+    add("--share", type=float, default=0.2, help="of images for validation, where the data names none")
+    add("--seed", type=int, default=0)
+    add("--images", help="where the images are, when they are not beside the lists that name them")
+    add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
+    add("--half", action="store_true", help="store the trunk in half precision")
+    add("--out", required=True, help="the .safetensors file to write")
+    add_long_running(sub, "learnt", "the card calls")

@@ -1,0 +1,216 @@
+"""Where the files of a data set lie: a folder as it is, or a zip, unpacked with care under file names of our own.
+
+The names in a zip are only ever keys: nothing is written to a path that the zip chose. Sizes are checked before
+anything is inflated and counted again while it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ..images.read import SUFFIXES, ImageError, check_header
+from ..utils.text import brief, shortened
+from .file_tree import MANIFEST, FileTree, Tick, Unpacked, building, hidden
+from .limits import LIMITS, MB, Limits, bytes_in_words
+from .sets import DataError, Skipped
+
+TEXTS = frozenset({".txt", ".csv", ".json", ".xml"})
+ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"})
+_ENTRY = b"PK\x01\x02"  # how an entry of a zip's table of contents begins
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # bzip2 and LZMA can fill the memory from a few kilobytes
+
+
+class ArchiveError(DataError):
+    """A zip that is not opened; the message says what was expected, what was found, what to do."""
+
+
+def unpack(
+    path: str | Path,
+    work: str | Path,
+    limits: Limits = LIMITS,
+    tick: Tick | None = None,
+    check: Callable[[FileTree], object] | None = None,
+) -> tuple[Unpacked, list[Skipped]]:
+    """The pictures and tables of a zip in work/<hash of the zip and the limits>/, unpacked only where not yet there.
+
+    `check` sees the names before anything is inflated and may refuse them. Raises ArchiveError for what is no zip, is
+    encrypted, cut off, compressed by another method than Deflate, beyond the limits, or has no room on the disk.
+    """
+    path = Path(path)
+    folder = Path(work) / _key(path, limits)
+    if not (folder / MANIFEST).is_file():
+        with building(folder, ArchiveError) as draft, _opened(path, limits) as archive:
+            members, skipped = _members(archive.infolist(), limits)
+            if check:
+                check(Unpacked(draft, dict.fromkeys((name for name, _ in members), draft)))
+            if shutil.disk_usage(draft).free < sum(info.file_size for _, info in members):
+                raise OSError(errno.ENOSPC, "")
+            text = json.dumps(_inflate(archive, members, skipped, draft, tick))
+            (draft / MANIFEST).write_text(text, encoding="utf-8")
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    files = {name: folder / file for name, file, _ in manifest["files"]}
+    sizes = {name: tuple(size) for name, _, size in manifest["files"] if size}
+    return Unpacked(folder, files, sizes, manifest["faults"]), [Skipped(*entry) for entry in manifest["skipped"]]
+
+
+def _key(path: Path, limits: Limits) -> str:
+    try:
+        size = path.stat().st_size
+        if size > limits.zip_bytes:
+            raise ArchiveError(
+                f"Expected a zip of at most {bytes_in_words(limits.zip_bytes)}, but {brief(path.name)} has "
+                f"{bytes_in_words(size)}: bring fewer or smaller pictures."
+            )
+        digest = hashlib.sha256(repr(limits).encode())
+        with open(path, "rb") as file:
+            while block := file.read(MB):
+                digest.update(block)
+    except OSError as error:
+        raise ArchiveError(f"{brief(path.name)} cannot be read ({error.strerror}): check the file.") from None
+    return digest.hexdigest()[:16]
+
+
+class _Guarded(io.FileIO):
+    """A zip whose table of contents, the one thing that zipfile reads at a stroke, is kept within the limits."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(path)
+        self.limits = limits
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.limits.directory_bytes:
+            raise _crowded(self.limits, "far more")
+        block = super().read(size)
+        if (entries := block.count(_ENTRY)) > self.limits.members:
+            raise _crowded(self.limits, f"{entries:,}")
+        return block
+
+
+def _crowded(limits: Limits, found: str) -> ArchiveError:
+    return ArchiveError(
+        f"Expected a zip of at most {limits.members:,} entries, found {found}: bring fewer files, or unpack it and use "
+        "the command line on the folder."
+    )
+
+
+@contextmanager
+def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
+    with _Guarded(path, limits) as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except ArchiveError:
+            raise
+        except (*_DAMAGED, OSError):
+            raise ArchiveError(
+                f"{brief(path.name)} is not a zip, or was cut off on its way: make it again and bring the whole file."
+            ) from None
+        with archive:
+            yield archive
+
+
+def _members(infos: Iterable[zipfile.ZipInfo], limits: Limits) -> tuple[list, list[Skipped]]:
+    """The entries to inflate as (name, entry), and those passed over; nothing is read."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    skipped: list[Skipped] = []
+    for info in infos:
+        path = PurePosixPath(info.filename.replace("\\", "/"))
+        name = str(path)
+        if info.is_dir() or (".." not in path.parts and hidden(path.parts)):
+            continue
+        reason = _passed_over(info, path, limits) or ("its name is in the zip twice" if name in members else None)
+        if reason:
+            skipped.append(Skipped(shortened(name), reason))
+            continue
+        _check_member(info, name, limits)
+        members[name] = info
+    total = sum(info.file_size for info in members.values())
+    if total > limits.unpacked_bytes:
+        raise ArchiveError(
+            f"Expected a zip that unpacks to at most {bytes_in_words(limits.unpacked_bytes)}, this one would fill "
+            f"{bytes_in_words(total)}: bring fewer or smaller pictures."
+        )
+    if not members:
+        first = f" ({brief(skipped[0].name)} was passed over: {skipped[0].reason})" if skipped else ""
+        raise ArchiveError(
+            f"The zip holds no pictures{first}: put the pictures of each class in a folder and zip those."
+        )
+    return sorted(members.items()), skipped
+
+
+def _passed_over(info: zipfile.ZipInfo, path: PurePosixPath, limits: Limits) -> str | None:
+    """Why an entry is not unpacked, or None."""
+    name, kind = str(path), stat.S_IFMT(info.external_attr >> 16)
+    text = path.suffix.lower() in TEXTS
+    reasons = {
+        "its path leads out of the zip": ".." in path.parts or path.is_absolute() or name[1:2] == ":",
+        "it is a link": kind == stat.S_IFLNK,
+        "it is no ordinary file": kind not in (0, stat.S_IFREG, stat.S_IFLNK),
+        f"its name is longer than {limits.name_length} characters": len(name) > limits.name_length,
+        f"it lies more than {limits.depth} folders deep": len(path.parts) > limits.depth,
+        "an archive inside the zip is not opened": path.suffix.lower() in ARCHIVES,
+        "it is not a picture": not text and path.suffix.lower() not in SUFFIXES,
+        f"it is larger than {bytes_in_words(limits.member_bytes)}": info.file_size > limits.member_bytes,
+        f"it is a text of over {bytes_in_words(limits.text_bytes)}": text and info.file_size > limits.text_bytes,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _check_member(info: zipfile.ZipInfo, name: str, limits: Limits) -> None:
+    """Raises ArchiveError for an entry that says something against the whole zip."""
+    if info.flag_bits & 0x1:
+        raise ArchiveError(f"The zip is encrypted ({brief(name)} needs a password): bring one without a password.")
+    if info.compress_type not in _READABLE:
+        raise ArchiveError(
+            f"{brief(name)} is compressed by a method other than Deflate (number {info.compress_type}): make the zip "
+            "again with ordinary compression."
+        )
+    if info.file_size > limits.ratio_from and info.file_size > limits.ratio * max(info.compress_size, 1):
+        raise ArchiveError(
+            f"{brief(name)} would unpack to more than {limits.ratio} times its size, as zip bombs do and pictures do "
+            "not: leave it out."
+        )
+
+
+def _inflate(archive: zipfile.ZipFile, members: list, skipped: list[Skipped], draft: Path, tick: Tick | None) -> dict:
+    """Writes every member under a number and says what became of it: the manifest of the folder."""
+    files, faults = [], {}
+    for n, (name, info) in enumerate(members):
+        suffix = PurePosixPath(name).suffix.lower()
+        target = draft / f"{n:06d}{suffix}"
+        try:
+            _copy(archive, info, target)
+            files.append((name, target.name, None if suffix in TEXTS else check_header(target, "it")))
+        except (ImageError, *_DAMAGED) as error:
+            target.unlink(missing_ok=True)
+            reason = str(error).removesuffix(".") if isinstance(error, ImageError) else "it is damaged in the zip"
+            if suffix in TEXTS:
+                skipped.append(Skipped(shortened(name), reason))
+            else:
+                faults[name] = reason
+        if tick:
+            tick(n + 1, len(members))
+    return {"files": files, "faults": faults, "skipped": skipped}
+
+
+def _copy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
+    if info.file_size == 0:
+        raise ImageError("it is empty.")
+    count = 0
+    with archive.open(info) as source, open(target, "xb") as out:
+        while block := source.read(MB):
+            count += len(block)
+            if count > info.file_size:  # what every limit was checked against
+                raise zipfile.BadZipFile
+            out.write(block)

@@ -1,0 +1,168 @@
+"""ImageNet-1K (Russakovsky et al. 2015) in both ways in which it lies on disks, with the boxes of val."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from ..images.read import SUFFIXES
+from ..utils.text import shortened
+from .annotations import Box, Size, corners, voc
+from .file_tree import FileTree
+from .folders import Request, unwrap
+from .official import Row, gather, lines, mat
+from .sets import DataError, DataSet, Skipped
+
+_WNID = re.compile(r"n\d{8}")
+_KAGGLE = "Data/CLS-LOC"
+_XML = ("Annotations/CLS-LOC/val", "Annotations/val", "Annotation/val", "bbox/val", "val")
+_DEVKIT = "ILSVRC2012_devkit_t12/data"
+_TRUTH, _META = f"{_DEVKIT}/ILSVRC2012_validation_ground_truth.txt", f"{_DEVKIT}/meta.mat"
+_SOLUTION, _MAPPING = "LOC_val_solution.csv", "LOC_synset_mapping.txt"
+_BOX = re.compile(r"(n\d{8})((?: -?\d+){4})(?: |$)")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where things lie: `base` holds the lists and the annotations, `data` the pictures, `lists` the .csv and .txt."""
+
+    base: FileTree
+    data: FileTree
+    lists: FileTree
+
+
+def is_imagenet(tree: FileTree) -> bool:
+    """Whether ImageNet-1K lies here: as on Kaggle, or as train/<wnid>/ and val/."""
+    place = _place(tree)
+    kaggle = place.data is not place.base
+    return "val" in place.data.listing()[0] and (kaggle or bool(_wnids(place.data, "train")))
+
+
+def _place(tree: FileTree) -> _Place:
+    inner = unwrap(tree)
+    for base, lists in ((tree.below("ILSVRC"), tree), (tree, tree), (inner.below("ILSVRC"), inner), (inner, inner)):
+        if base.listing(_KAGGLE)[0]:
+            return _Place(base, base.below(_KAGGLE), lists)
+    return _Place(inner, inner, inner)
+
+
+def _wnids(tree: FileTree, folder: str) -> list[str]:
+    return [name for name in tree.listing(folder)[0] if _WNID.fullmatch(name)]
+
+
+def read_imagenet(tree: FileTree, request: Request) -> DataSet:
+    """Reads train/<wnid>/ and val/, flat or in folders, with the boxes of val; classes are the wnids, sorted.
+
+    The classes of a flat val come from LOC_val_solution.csv, the development kit or the XML. Boxes are those of the
+    XML, else of LOC_val_solution.csv; their numbers are taken as they stand. Raises DataError when val has no classes.
+    """
+    place = _place(tree)
+    solution = dict(lines(place.lists, _SOLUTION, _solved, "an image and its boxes"))
+    train, val = _in_folders(place.data, "train"), _in_folders(place.data, "val")
+    annotations = _Annotations.of(place.base)
+    unknown = []
+    if not val:
+        val, unknown = _flat(place, solution, annotations)
+    listed = list(lines(place.lists, _MAPPING, lambda line: line.split()[0], "a synset and its name"))
+    classes = sorted({*listed, *(wnid for _, wnid in (*train, *val))})
+    number = {wnid: k for k, wnid in enumerate(classes)}
+    splits = {
+        "train": [Row(name, number[wnid]) for name, wnid in train],
+        "val": [Row(name, number[wnid], *_boxes(name, annotations, solution)) for name, wnid in val],
+    }
+    found = gather("imagenet", splits, classes, place.data, request)
+    return replace(found, skipped=(*found.skipped, *unknown))
+
+
+def _in_folders(data: FileTree, split: str) -> list[tuple[str, str]]:
+    return [
+        (f"{split}/{wnid}/{file}", wnid)
+        for wnid in _wnids(data, split)
+        for file in data.listing(f"{split}/{wnid}")[1]
+        if PurePosixPath(file).suffix.lower() in SUFFIXES
+    ]
+
+
+Solution = dict[str, tuple[str, tuple[Box, ...]]]  # of a picture's stem: its class and boxes
+
+
+def _solved(line: str) -> tuple[str, tuple[str, tuple[Box, ...]]]:
+    """A line of LOC_val_solution.csv: image, then `wnid x0 y0 x1 y1` for each box."""
+    stem, _, text = line.partition(",")
+    if stem == "ImageId":
+        return stem, ("", ())
+    found = _BOX.findall(text)
+    if not found:
+        raise ValueError
+    return stem, (found[0][0], tuple(corners(box.split(), f"{_SOLUTION}, {stem}") for _, box in found))
+
+
+@dataclass(frozen=True)
+class _Annotations:
+    """The XML of val: read when asked, from the first folder that has any."""
+
+    tree: FileTree
+    folder: str
+    files: frozenset[str]
+
+    @classmethod
+    def of(cls, base: FileTree) -> _Annotations:
+        for folder in _XML:
+            files = frozenset(file for file in base.listing(folder)[1] if file.endswith(".xml"))
+            if files:
+                return cls(base, folder, files)
+        return cls(base, "", frozenset())
+
+    def text(self, stem: str) -> str | None:
+        """The XML of a picture, where there is one."""
+        return self.tree.text(f"{self.folder}/{stem}.xml") if f"{stem}.xml" in self.files else None
+
+
+def _boxes(name: str, annotations: _Annotations, solution: Solution) -> tuple[tuple[Box, ...], Size | None]:
+    stem = PurePosixPath(name).stem
+    text = annotations.text(stem)
+    if text is not None:
+        size, boxes = voc(f"{stem}.xml", text)
+        return boxes, size
+    return solution.get(stem, ("", ()))[1], None
+
+
+def _flat(place: _Place, solution: Solution, annotations: _Annotations) -> tuple[list[tuple[str, str]], list[Skipped]]:
+    """The pictures of a flat val with their classes, and those whose class nothing says."""
+    files = [file for file in place.data.listing("val")[1] if PurePosixPath(file).suffix.lower() in SUFFIXES]
+    truth = {} if solution else dict(_devkit(place.base))
+    found, unknown = [], []
+    for file in files:
+        stem = PurePosixPath(file).stem
+        wnid = solution.get(stem, ("",))[0] or truth.get(stem) or _named(annotations.text(stem))
+        if wnid:
+            found.append((f"val/{file}", wnid))
+        else:
+            unknown.append(Skipped(shortened(f"val/{file}"), "nothing says its class"))
+    if unknown and not found:
+        raise DataError(
+            f"Nothing says the classes of the {len(files):,} pictures in val: add {_SOLUTION} (Kaggle), or the "
+            f"development kit with {_TRUTH} and meta.mat, or sort them into folders."
+        )
+    return found, unknown
+
+
+def _devkit(base: FileTree) -> Iterator[tuple[str, str]]:
+    """The class of each picture: line n of the ground truth is the ILSVRC2012_ID of ILSVRC2012_val_<n>."""
+    if base.path(_TRUTH) is None:
+        return
+    try:
+        wnid = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in mat(base, _META, "synsets")}
+    except (KeyError, TypeError, IndexError):
+        raise DataError(f"Expected ILSVRC2012_ID and WNID of every synset in {_META}: bring the kit's own.") from None
+    for n, number in enumerate(lines(base, _TRUTH, int, "a class number")):
+        if number not in wnid:
+            raise DataError(f"{_TRUTH} line {n + 1}: {number} is no class of meta.mat: bring the kit's own pair.")
+        yield f"ILSVRC2012_val_{n + 1:08d}", wnid[number]
+
+
+def _named(text: str | None) -> str | None:
+    found = re.search(r"<name>\s*(n\d{8})\s*</name>", text or "")
+    return found.group(1) if found else None

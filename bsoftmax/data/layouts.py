@@ -1,0 +1,147 @@
+"""Every way in which a data set may lie on a disk, in a zip or on the Hub: one entry each, tried in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..utils.text import brief
+from .archives import unpack
+from .file_tree import FileTree, Tick
+from .folders import Request, read_folders, survey
+from .hub import PREFIX, read_hub
+from .imagenet import is_imagenet, read_imagenet
+from .limits import UNLIMITED, Limits
+from .official import is_cars, is_cub, read_cars, read_cub
+from .sets import DataError, DataSet, ImageSet
+from .wsol import is_wsol, read_wsol
+
+__all__ = ["LAYOUTS", "DataSet", "Layout", "read_data", "train_val"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way of laying out a data set: how it is told and how it is read."""
+
+    key: str
+    title: str
+    detect: Callable[[FileTree], bool]
+    read: Callable[[FileTree, Request], DataSet]
+
+
+LAYOUTS = {
+    layout.key: layout
+    for layout in (
+        Layout("wsol", "the metadata of the WSOL benchmark (ImageNet, CUB, OpenImages-30K, ...)", is_wsol, read_wsol),
+        Layout("cub", "CUB-200-2011 as its archive unpacks", is_cub, read_cub),
+        Layout("cars", "Stanford Cars as its archives unpack", is_cars, read_cars),
+        Layout("imagenet", "ImageNet-1K as on Kaggle, or as train/<wnid>/ and val/", is_imagenet, read_imagenet),
+        Layout("folders", "class folders, plain or below train/, val/ and test/", lambda tree: True, read_folders),
+    )
+}
+
+
+def read_data(
+    source: str | Path,
+    work: str | Path,
+    limits: Limits | None = None,
+    tick: Tick | None = None,
+    images: str | Path | None = None,
+    boxes: str | Path | None = None,
+) -> DataSet:
+    """Reads a folder or a zip laid out in one of the LAYOUTS, or "hf:owner/name[:config]" from the Hub.
+
+    `work`: where a zip is unpacked, once. `limits`: by default those for one's own machine. `tick(done, total)`:
+    progress of what is under way. `images`: where the pictures of metadata lie. `boxes`: a CSV or COCO file.
+    Raises DataError (a ValueError) whose message says what was expected, what was found, what to do.
+    """
+    request = Request(limits or UNLIMITED, tick, *(Path(p) if p else None for p in (images, boxes)))
+    if str(source).startswith(PREFIX):
+        return read_hub(str(source), work, request)
+    path = Path(source)
+    if path.is_dir():
+        return _read(FileTree(path.resolve()), request)
+    if not path.is_file():
+        raise DataError(f"There is no folder or zip {brief(str(source))}: check the path.")
+    tree, skipped = unpack(path, work, request.limits, tick, lambda names: _precheck(names, request.limits))
+    data = _read(tree, replace(request, before=tuple(skipped)))
+    return replace(data, skipped=(*skipped, *data.skipped))
+
+
+def _layout(tree: FileTree) -> Layout:
+    return next(layout for layout in LAYOUTS.values() if layout.detect(tree))
+
+
+def _precheck(names: FileTree, limits: Limits) -> None:
+    """Refuses class folders by their names alone, before anything is unpacked."""
+    if _layout(names).key == "folders":
+        survey(names, limits)
+
+
+def _read(tree: FileTree, request: Request) -> DataSet:
+    data = _layout(tree).read(tree, request)
+    limits, found = request.limits, sum(map(len, data.splits.values()))
+    if not found:
+        raise DataError(f"Found no pictures in {brief(tree.root.name)}: check that they lie where their list says.")
+    if found > limits.images or len(data.classes) > limits.classes:
+        raise DataError(
+            f"Expected at most {limits.images:,} images in {limits.classes:,} classes, found {found:,} in "
+            f"{len(data.classes):,}: bring fewer, or use the command line."
+        )
+    return data
+
+
+def train_val(data: DataSet, share: float = 0.2, seed: int = 0) -> tuple[ImageSet, ImageSet, str]:
+    """Images to train on and to validate with, and the sentence that says which they are.
+
+    The source's own train and val (else test) where it has them; otherwise `share` of every class, at least one image
+    and never all, drawn with `seed`. Raises DataError for a class that cannot be divided, or that only val holds.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"Expected a share for validation between 0 and 1, got {share}.")
+    own = next((key for key in ("val", "test") if key in data.splits), None)
+    if "train" in data.splits and own:
+        return _own(data.splits["train"], data.splits[own], own)
+    if len(data.splits) > 1:
+        raise DataError(f"Expected images to train on, found only the splits {', '.join(data.splits)}: add train.")
+    images = next(iter(data.splits.values()))
+    train, val = _drawn(images, share, seed)
+    return (
+        images.subset(train),
+        images.subset(val),
+        f"{len(train):,} images to train on and {len(val):,} to validate with, drawn class by class (seed {seed}).",
+    )
+
+
+def _own(train: ImageSet, val: ImageSet, key: str) -> tuple[ImageSet, ImageSet, str]:
+    learnt, asked = train.counts(), val.counts()
+    strange = [name for name, a, b in zip(train.classes, learnt, asked) if b and not a]
+    if strange:
+        raise DataError(
+            f"{key} holds classes of which train has no image, the first is {brief(strange[0])}: add images to train, "
+            f"or take the class out of {key}."
+        )
+    absent = [name for name, a, b in zip(train.classes, learnt, asked) if a and not b]
+    some = ", ".join(map(brief, absent[:3])) + (", ..." if len(absent) > 3 else "")
+    note = f"; {len(absent)} classes have no image in {key}: {some}" if absent else ""
+    return train, val, f"The data's own split: {len(train):,} images in train, {len(val):,} in {key}{note}."
+
+
+def _drawn(images: ImageSet, share: float, seed: int) -> tuple[list[int], list[int]]:
+    labels, order = np.asarray(images.labels), np.random.default_rng(seed)
+    val: list[int] = []
+    for k, name in enumerate(images.classes):
+        places = np.flatnonzero(labels == k)
+        if len(places) == 1:
+            raise DataError(
+                f"The class {brief(name)} has one image, but needs one to train on and one to validate with: add "
+                "images, or take the class out."
+            )
+        if len(places):
+            count = min(max(round(share * len(places)), 1), len(places) - 1)
+            val += order.permutation(places)[:count].tolist()
+    chosen = set(val)
+    return [n for n in range(len(labels)) if n not in chosen], sorted(val)

@@ -1,0 +1,193 @@
+"""What lists of pictures have in common, and two sets as their makers hand them out: CUB-200-2011, Stanford Cars.
+
+Boxes become inclusive pixels counted from 0. Pictures that a list names and the disk lacks are passed over, listed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from ..utils.text import brief, shown
+from .annotations import Box, Size, clip, corners
+from .file_tree import FileTree, readable
+from .folders import Request, distinct, unwrap
+from .sets import Annotation, DataError, DataSet, ImageSet, Skipped
+
+T = TypeVar("T")
+
+
+class Row(NamedTuple):
+    """A picture as a list has it: name below the pictures' folder, label, and what is known of places in it."""
+
+    name: str
+    label: int
+    boxes: tuple[Box, ...] = ()
+    size: Size | None = None  # what the boxes are measured in, where a list says so
+    masks: tuple[Path, ...] = ()
+    ignore: Path | None = None
+
+
+def gather(
+    layout: str, splits: Mapping[str, Sequence[Row]], classes: Sequence[str], pictures: FileTree, request: Request
+) -> DataSet:
+    """The set that lists describe; missing and broken pictures are passed over with a reason.
+
+    Raises DataError when no picture is where the lists say.
+    """
+    found, skipped = {}, []
+    names = distinct([shown(name) for name in classes])
+    for split, rows in splits.items():
+        placed = any(row.boxes or row.masks for row in rows)
+        bare = placed and any(row.size is None for row in rows)  # boxes without a size: every header is needed
+        limit = sys.maxsize if bare else request.limits.headers
+        sizes, broken = readable(pictures, [row.name for row in rows], limit, request.tick)
+        skipped += broken
+        kept = [row for row in rows if row.name in sizes]
+        found[split] = ImageSet(
+            root=pictures.root,
+            paths=tuple(pictures.path(row.name) for row in kept),
+            labels=tuple(row.label for row in kept),
+            classes=names,
+            names=tuple(shown(row.name) for row in kept),
+            annotations=tuple(_truth(row, row.size or sizes[row.name]) for row in kept) if placed else (),
+        )
+    if not any(map(len, found.values())):
+        listed = sum(map(len, splits.values()))
+        raise DataError(
+            f"None of the {listed:,} pictures listed can be read in {brief(str(pictures.root))}: put them there, or "
+            "say where they are (images)."
+        )
+    return DataSet(layout, {split: images for split, images in found.items() if len(images)}, tuple(skipped))
+
+
+def _truth(row: Row, size: Size) -> Annotation:
+    boxes = tuple(clip(box, size, f"The box of {brief(row.name)}") for box in row.boxes)
+    return Annotation(size, boxes, row.masks, row.ignore)
+
+
+def lines(tree: FileTree, name: str, parse: Callable[[str], T], expected: str) -> Iterator[T]:
+    """Every line of a list, parsed; nothing where there is no such file.
+
+    Raises DataError that names file and line.
+    """
+    for n, line in enumerate((tree.text(name) or "").splitlines()):
+        if line.strip():
+            try:
+                yield parse(line.strip())
+            except (ValueError, IndexError):
+                raise DataError(f"{name} line {n + 1}: expected {expected}, found {brief(line)}: mend it.") from None
+
+
+def is_cub(tree: FileTree) -> bool:
+    """Whether CUB-200-2011 (Wah et al. 2011) lies here, as its archive unpacks."""
+    tree = _cub(tree)
+    return all(tree.path(name) for name in ("images.txt", "image_class_labels.txt", "train_test_split.txt"))
+
+
+def _cub(tree: FileTree) -> FileTree:
+    return tree.below("CUB_200_2011") if "CUB_200_2011" in tree.listing()[0] else unwrap(tree, "images.txt")
+
+
+def read_cub(tree: FileTree, request: Request) -> DataSet:
+    """Reads images.txt and what is numbered like it; a box x, y, w, h becomes x, y, x + w - 1, y + h - 1."""
+    tree = _cub(tree)
+    names, labels, split, boxes, classes = (
+        dict(lines(tree, f"{name}.txt", parse, "a number and a value"))
+        for name, parse in (
+            ("images", _named),
+            ("image_class_labels", _numbered),
+            ("train_test_split", _numbered),
+            ("bounding_boxes", _named),
+            ("classes", _named),
+        )
+    )
+    order = {number: k for k, number in enumerate(sorted(classes or set(labels.values())))}
+    splits: dict[str, list[Row]] = {"train": [], "test": []}
+    for number, name in names.items():
+        if labels.get(number) not in order or number not in split:
+            raise DataError(f"images.txt numbers {brief(name)} as {number}, which has no label or no split: add them.")
+        box = (_cub_box(boxes[number], number),) if number in boxes else ()
+        splits["train" if split[number] == 1 else "test"].append(Row(name, order[labels[number]], box))
+    pictures = FileTree(request.images) if request.images else tree.below("images")
+    return gather("cub", splits, [classes.get(k, f"class {k}") for k in order], pictures, request)
+
+
+def _named(line: str) -> tuple[int, str]:
+    number, value = line.split(maxsplit=1)
+    return int(number), value
+
+
+def _numbered(line: str) -> tuple[int, int]:
+    number, value = line.split()
+    return int(number), int(value)
+
+
+def _cub_box(text: str, number: int) -> Box:
+    where = f"bounding_boxes.txt, image {number}"
+    try:
+        x, y, w, h = map(float, text.split())
+    except ValueError:
+        raise DataError(f"{where}: expected four numbers x, y, w, h, found {brief(text)}: mend it.") from None
+    return corners((x, y, x + w - 1, y + h - 1), where)
+
+
+def is_cars(tree: FileTree) -> bool:
+    """Whether Stanford Cars (Krause et al. 2013) lies here, as its archives unpack."""
+    return bool(unwrap(tree).path("devkit/cars_train_annos.mat"))
+
+
+def read_cars(tree: FileTree, request: Request) -> DataSet:
+    """Reads the .mat lists beside cars_train/ and cars_test/; their boxes count pixels from 1, ours from 0.
+
+    Without cars_test_annos_withlabels.mat there is no test split, and `skipped` says so.
+    """
+    tree = unwrap(tree)
+    meta = mat(tree, "devkit/cars_meta.mat", "class_names")
+    classes = [str(name) for name in ([meta] if isinstance(meta, str) else meta)]
+    splits = {"train": _cars_rows(tree, "devkit/cars_train_annos.mat", "cars_train", len(classes))}
+    labelled = "cars_test_annos_withlabels.mat"
+    file = next((name for name in (f"devkit/{labelled}", labelled) if tree.path(name)), None)
+    if file:
+        splits["test"] = _cars_rows(tree, file, "cars_test", len(classes))
+    found = gather("cars", splits, classes, FileTree(request.images) if request.images else tree, request)
+    if file:
+        return found
+    lost = Skipped("cars_test", f"its classes are unknown without {labelled}, which goes into devkit/")
+    return replace(found, skipped=(*found.skipped, lost))
+
+
+def _cars_rows(tree: FileTree, file: str, folder: str, classes: int) -> list[Row]:
+    rows = []
+    entries = mat(tree, file, "annotations")
+    for n, entry in enumerate([entries] if isinstance(entries, dict) else entries):
+        where = f"{file} entry {n + 1}"
+        try:
+            label, name = int(entry["class"]) - 1, f"{folder}/{entry['fname']}"
+            edges = [int(entry[f"bbox_{edge}"]) - 1 for edge in ("x1", "y1", "x2", "y2")]
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{where}: expected bbox_x1, bbox_y1, bbox_x2, bbox_y2, class and fname.") from None
+        if not 0 <= label < classes:
+            raise DataError(f"{where}: expected a class of 1 to {classes}, found {label + 1}.")
+        rows.append(Row(name, label, (corners(edges, where),)))
+    return rows
+
+
+def mat(tree: FileTree, name: str, key: str) -> Any:
+    """One variable of a MATLAB file: structures as dicts, arrays of them as lists or arrays.
+
+    Raises DataError when SciPy, the file or the variable is missing.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise DataError("MATLAB files (.mat) are read with SciPy, which is not installed: pip install scipy.") from None
+    path = tree.path(name)
+    try:
+        return loadmat(path, simplify_cells=True)[key]
+    except Exception as error:  # SciPy's reader raises almost anything on damaged input
+        found = "no such file" if path is None else f"{type(error).__name__} while reading it"
+        raise DataError(f"Expected a MATLAB file {name} with {key}, found {found}: check the archive.") from error

@@ -1,0 +1,114 @@
+"""The metadata of the WSOL benchmark (Choe et al., CVPR 2020): lists of images, labels, sizes, and boxes or masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from ..utils.text import brief
+from .annotations import Box, Size, corners
+from .file_tree import FileTree
+from .folders import SPLITS, Request, unwrap
+from .official import Row, gather, lines
+from .sets import DataError, DataSet
+
+IDS, LABELS, SIZES, BOXES = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+
+
+def is_wsol(tree: FileTree) -> bool:
+    """Whether folders of the metadata of the WSOL benchmark (Choe et al. 2020) lie here."""
+    return bool(_wsol_splits(unwrap(tree)))
+
+
+def _wsol_splits(tree: FileTree) -> dict[str, str]:
+    folders = {folder for folder in tree.listing()[0] if tree.path(f"{folder}/{IDS}")}
+    own = {key: name for key, names in SPLITS.items() for name in names if name in folders}
+    return own | {name: name for name in sorted(folders - set(own.values()))}
+
+
+def read_wsol(tree: FileTree, request: Request) -> DataSet:
+    """Reads <split>/{image_ids,class_labels,image_sizes,localization}.txt, with boxes or with masks.
+
+    Pictures: `images`, or images/ beside the splits, or the benchmark's dataset/<NAME>/ beside metadata/<NAME>/.
+    """
+    tree = unwrap(tree)
+    pictures = _wsol_pictures(tree, request)
+    splits = {key: _wsol_rows(tree, folder, pictures) for key, folder in _wsol_splits(tree).items()}
+    return gather("wsol", splits, _wsol_classes(tree, [r for rows in splits.values() for r in rows]), pictures, request)
+
+
+def _wsol_pictures(tree: FileTree, request: Request) -> FileTree:
+    if request.images:
+        return FileTree(request.images)
+    beside = tree.root.parent.parent / "dataset" / tree.root.name
+    if "images" not in tree.listing()[0] and tree.root.parent.name == "metadata" and beside.is_dir():
+        return FileTree(beside)
+    return tree.below("images")
+
+
+def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[Row]:
+    labels = dict(lines(tree, f"{folder}/{LABELS}", _pair, "path,label"))
+    sizes = dict(lines(tree, f"{folder}/{SIZES}", _sized, "path,w,h"))
+    boxes: dict[str, list[Box]] = {}
+    masks: dict[str, list[Path]] = {}
+    ignore: dict[str, Path] = {}
+    for name, found in lines(tree, f"{folder}/{BOXES}", _place, "path,x0,y0,x1,y1 or path,mask,ignore"):
+        if not isinstance(found[0], str):
+            boxes.setdefault(name, []).append(found)
+            continue
+        mask, without = (_mask(tree, pictures, part) for part in found)
+        if mask:
+            masks.setdefault(name, []).append(mask)
+        if without:
+            ignore[name] = without
+    ids = list(lines(tree, f"{folder}/{IDS}", str, "a path"))
+    for name in ids:
+        if name not in labels:
+            raise DataError(f"{folder}/{LABELS} has no line for {brief(name)} of {IDS}: add it.")
+    return [
+        Row(n, labels[n], tuple(boxes.get(n, ())), sizes.get(n), tuple(masks.get(n, ())), ignore.get(n)) for n in ids
+    ]
+
+
+def _pair(line: str) -> tuple[str, int]:
+    name, label = line.rsplit(",", 1)
+    if int(label) < 0:
+        raise ValueError
+    return name, int(label)
+
+
+def _sized(line: str) -> tuple[str, Size]:
+    name, w, h = line.rsplit(",", 2)
+    if int(w) < 1 or int(h) < 1:
+        raise ValueError
+    return name, (int(w), int(h))
+
+
+def _place(line: str) -> tuple[str, tuple]:
+    name, *cells = line.rsplit(",", 4)
+    if len(cells) == 4 and re.fullmatch(r"[-+.\deE,]+", ",".join(cells)):
+        return name, corners(cells, "here")
+    name, mask, ignore = line.rsplit(",", 2)
+    return name, (mask, ignore)
+
+
+def _mask(tree: FileTree, pictures: FileTree, name: str) -> Path | None:
+    """Where a mask lies: below the pictures' folder or masks/. Raises DataError when it is in neither."""
+    if not name:
+        return None
+    path = pictures.path(name) or tree.path(f"masks/{name}")
+    if path is None:
+        raise DataError(f"{BOXES} names the mask {brief(name)}, which is neither with the pictures nor in masks/.")
+    return path
+
+
+def _wsol_classes(tree: FileTree, rows: Sequence[Row]) -> list[str]:
+    """The names in classes.txt; else the folders in the paths, where a folder belongs to one label; else numbers."""
+    listed = [re.sub(r"^\d+\s+(?=\S)", "", line) for line in lines(tree, "classes.txt", str, "a name")]
+    folders: dict[str, set[int]] = {}
+    for row in rows:
+        folders.setdefault(PurePosixPath(row.name).parent.name, set()).add(row.label)
+    own = {labels.pop(): folder for folder, labels in sorted(folders.items(), reverse=True) if len(labels) == 1}
+    count = max([len(listed), *(row.label + 1 for row in rows)])
+    return [listed[k] if k < len(listed) else own.get(k, f"class {k}") for k in range(count)]

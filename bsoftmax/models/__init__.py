@@ -1,0 +1,34 @@
+"""Networks and their heads: from a name or a file to a frozen classifier with a sigmoid branch beside its head.
+
+`backbones` is the registry of trunks and `surgery` cuts them into trunk, neck and classifier; `heads` are what turns F
+into logits, `losses` has Eq. 12, `dual_branch` the model, `checkpoints` its files, `zoo` the names a person may give.
+May import data, images and utils.
+"""
+
+from .backbones import BACKBONES, Backbone, Parts, Preprocessing, WeightsError, build
+from .checkpoints import CheckpointError
+from .dual_branch import DualBranch
+from .heads import MLP, FlatGrid, GlobalAveragePool, clone_head, is_gap_linear, last_linear
+from .losses import balanced_bce
+from .spec import Spec
+from .zoo import open_model
+
+__all__ = [
+    "BACKBONES",
+    "MLP",
+    "Backbone",
+    "CheckpointError",
+    "DualBranch",
+    "FlatGrid",
+    "GlobalAveragePool",
+    "Parts",
+    "Preprocessing",
+    "Spec",
+    "WeightsError",
+    "balanced_bce",
+    "build",
+    "clone_head",
+    "is_gap_linear",
+    "last_linear",
+    "open_model",
+]

@@ -1,0 +1,85 @@
+"""Files of weights: safetensors with JSON metadata, written whole or not at all, read without running anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..utils.files import draft
+
+FORMAT = "bsoftmax/1"
+
+
+class CheckpointError(ValueError):
+    """A file of weights that cannot be used; the message says what was expected, what was found, what to do."""
+
+
+def misfit(error: Exception) -> str:
+    """What did not fit, of an error of load_state_dict: its first line is a heading, the second the first misfit."""
+    lines = str(error).splitlines() or [""]
+    return lines[min(1, len(lines) - 1)].strip().rstrip(".")[:200]
+
+
+def versions() -> dict[str, str]:
+    """The versions a result depends on."""
+    import timm
+    import torchvision
+
+    return {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__}
+
+
+def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
+    """Writes tensors and metadata (each value stored as JSON) so that the file is never seen half-written.
+
+    Raises OSError when the folder cannot be written.
+    """
+    path = Path(path)
+    text = {key: json.dumps(value) for key, value in {"format": FORMAT, **metadata}.items()}
+    with draft(path) as name:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=text)
+    return path
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads tensors and metadata of a file written by `write`.
+
+    Raises CheckpointError when the file is missing, damaged, not safetensors, or not written by this program.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {str(path)!r}: check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = {key: json.loads(value) for key, value in text.items()}
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(
+            f"{path.name!r} is not a readable safetensors file; pickled checkpoints are never opened."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path.name!r} was not written by bsoftmax (format {metadata.get('format')!r}, expected {FORMAT!r})."
+        )
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path.name!r} holds numbers that are not finite (in {key!r}): train it again.")
+    return tensors, metadata

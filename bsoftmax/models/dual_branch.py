@@ -1,0 +1,211 @@
+"""The dual-branch model: a frozen classifier, and beside its head a branch of the same shape with its own numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as tvf
+
+from ..images.read import square
+from . import backbones, checkpoints
+from .backbones import Parts
+from .heads import clone_head, resized
+from .model_card import card
+from .spec import Spec
+
+FILE = "model.safetensors"
+COUNTERS = "num_batches_tracked"  # BatchNorm counts that nothing reads
+
+
+class DualBranch(
+    nn.Module, PyTorchModelHubMixin, library_name="bsoftmax", license="apache-2.0", tags=["class-activation-maps"]
+):
+    """Trunk and softmax head, frozen and always in eval mode; the sigmoid branch, trained (Sec. 3.3, Fig. 2)."""
+
+    def __init__(self, parts: Parts, spec: Spec, sigmoid: nn.Module | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        # what the Hub's config.json says; the file of weights carries all that loading needs
+        self._hub_mixin_config = {"trunk": spec.trunk, "layer": spec.layer, "classes": list(spec.classes)}
+        self.trunk, self.neck, self.softmax, self.sigmoid = parts.trunk, parts.neck, parts.classifier, sigmoid
+        self.requires_grad_(False)
+        self.train(False)
+
+    @classmethod
+    def pretrained(cls, trunk: str, weights: str | Path | None = "hub", stride: int | None = None) -> DualBranch:
+        """A public pretrained classifier as it is, with no branch yet. Raises as `backbones.build` does."""
+        parts = backbones.build(trunk, weights, stride=stride)
+        origin = "hub" if weights == "hub" else "file"
+        spec = Spec(
+            trunk, parts.classes, parts.preprocessing, parts.layer, stride, {"trunk": origin, "softmax": origin}
+        )
+        return cls(parts, spec)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.spec.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.trunk.parameters()).device
+
+    def class_number(self, name: str | int) -> int:
+        """The class a person means, by number or by name. Raises ValueError, naming some, for one there is not."""
+        text = str(name).strip().lower()
+        if text.isdecimal() and int(text) < len(self.classes):
+            return int(text)
+        lowered = [c.lower() for c in self.classes]
+        for candidate in (text, text.replace(" ", "_")):
+            if candidate in lowered:
+                return lowered.index(candidate)
+        some = ", ".join([c for c in self.classes if text and text in c.lower()][:5] or self.classes[:5])
+        raise ValueError(f"This model has no class {str(name)!r} among its {len(self.classes)}; some are: {some}.")
+
+    def classifier(self, branch: str) -> nn.Module:
+        """The "softmax" or the "sigmoid" classifier. Raises ValueError when the branch has not been trained."""
+        module = {"softmax": self.softmax, "sigmoid": self.sigmoid}[branch]
+        if module is None:
+            raise ValueError("This model has no sigmoid branch yet: train one, or compare with log-odds.")
+        return module
+
+    def add_branch(self, init: str = "fresh") -> nn.Module:
+        """Clones the softmax head into a new sigmoid branch (Eq. 11) and returns it, ready to be trained."""
+        self.sigmoid = clone_head(self.softmax, init).to(self.device)
+        return self.sigmoid
+
+    def for_classes(self, classes: Sequence[str]) -> DualBranch:
+        """The same frozen trunk under a softmax head for other classes, its last layer fresh; no branch yet.
+
+        Raises ValueError for fewer than two classes, or two of one name.
+        """
+        if len(classes) < 2 or len(set(classes)) < len(classes):
+            raise ValueError(f"Expected at least two classes, each named once, got {len(classes)}.")
+        spec = dataclasses.replace(
+            self.spec, classes=tuple(classes), metrics={},
+            origin={part: where for part, where in self.spec.origin.items() if part == "trunk"},
+            training={part: made for part, made in self.spec.training.items() if part == "trunk"},
+        )  # fmt: skip
+        head = resized(self.softmax, len(classes)).to(self.device)
+        return DualBranch(Parts(self.trunk, self.neck, head, spec.preprocessing, spec.layer, spec.classes), spec)
+
+    def train(self, mode: bool = True) -> DualBranch:
+        """As nn.Module.train, but trunk, neck and softmax head stay in eval mode, BatchNorm and dropout with them."""
+        super().train(False)
+        self.training = mode
+        if self.sigmoid is not None:
+            self.sigmoid.train(mode)
+        return self
+
+    def preprocess(self, images: Image.Image | list[Image.Image]) -> Tensor:
+        """Pictures of any shape, squeezed to the model's square and normalised: [B,3,S,S]."""
+        images = [images] if isinstance(images, Image.Image) else images
+        size = self.spec.preprocessing.size
+        pixels = torch.stack([torch.from_numpy(square(image, size).copy()).permute(2, 0, 1) for image in images])
+        return self.normalise(pixels)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels [B,3,S,S] -> the trunk's input, on its device."""
+        pre = self.spec.preprocessing
+        return tvf.normalize(pixels.to(self.device).float() / 255, list(pre.mean), list(pre.std))
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """F [B,N,P,Q] and the tokens beside it: the one run of the trunk."""
+        return self.trunk(x)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits [B,C] of each classifier there is."""
+        h = self.neck(*self.features(x))
+        branches = {"softmax": self.softmax, "sigmoid": self.sigmoid}
+        return {name: module(h) for name, module in branches.items() if module is not None}
+
+    def frozen_hash(self) -> str:
+        """SHA-256 over everything that training the branch must not touch."""
+        return _frozen_hash(self.state_dict())
+
+    def _inside(self) -> set[str]:
+        """The parts a file of this model holds: those that the Hub does not give back."""
+        own = {part for part in ("trunk", "softmax") if self.spec.origin.get(part) != "hub"}
+        return own | ({"neck"} if "trunk" in own else set()) | ({"sigmoid"} if self.sigmoid is not None else set())
+
+    def save(self, path: str | Path, half: bool = False) -> Path:
+        """Writes one safetensors file: the branch, and whatever of the frozen part does not come from the Hub.
+
+        The trunk's matrices are stored in half precision where that loses nothing, and with `half` in any case. Raises
+        OSError when the folder cannot be written.
+        """
+        inside, state = self._inside(), self.state_dict()
+        if "trunk" in inside:  # what is not in the file keeps its precision, and its hash
+            wide = {k: v for k, v in state.items() if k.startswith("trunk.") and v.ndim > 1}
+            state |= {k: v.half() for k, v in wide.items() if half or torch.equal(v.half().to(v.dtype), v)}
+        tensors = {k: v for k, v in state.items() if k.split(".")[0] in inside and not k.endswith(COUNTERS)}
+        meta = dataclasses.asdict(self.spec) | {"versions": checkpoints.versions()}
+        return checkpoints.write(path, tensors, meta | {"frozen_sha256": _frozen_hash(state)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> DualBranch:
+        """Reads a file written by `save`; parts that are not inside come from the Hub or a local file of weights.
+
+        Raises CheckpointError when the file is not one of ours, damaged, or does not fit; WeightsError when the frozen
+        part cannot be had.
+        """
+        tensors, meta = checkpoints.read(path)
+        spec = Spec.from_metadata(meta)
+        weights = "hub" if spec.origin.get("trunk") == "hub" else None
+        classes = None if spec.origin.get("softmax") == "hub" else len(spec.classes)
+        model = cls(backbones.build(spec.trunk, weights, classes, spec.stride), spec)
+        if any(key.startswith("sigmoid.") for key in tensors):
+            model.add_branch().requires_grad_(False)
+        model._fill(tensors, Path(path).name)
+        if meta.get("frozen_sha256") != model.frozen_hash():
+            raise checkpoints.CheckpointError(
+                f"{Path(path).name!r} was trained beside other weights of {spec.trunk!r}: bring those it was made with."
+            )
+        return model.eval()
+
+    def _fill(self, tensors: dict[str, Tensor], name: str) -> None:
+        inside = self._inside()
+        expected = {k for k in self.state_dict() if k.split(".")[0] in inside and not k.endswith(COUNTERS)}
+        if expected != tensors.keys():
+            missing, extra = len(expected - tensors.keys()), len(tensors.keys() - expected)
+            raise checkpoints.CheckpointError(
+                f"{name!r} does not fit {self.spec.trunk!r}: {missing} tensors missing, {extra} not expected."
+            )
+        try:
+            self.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:
+            reason = checkpoints.misfit(error)
+            raise checkpoints.CheckpointError(f"{name!r} does not fit {self.spec.trunk!r}: {reason}.") from error
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(Path(save_directory) / FILE)
+        (Path(save_directory) / "README.md").write_text(card(self.spec, self.frozen_hash()), encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None,
+        **_: Any,
+    ) -> DualBranch:  # fmt: skip
+        path = Path(model_id) / FILE
+        if not path.is_file():
+            path = hf_hub_download(
+                model_id, FILE, revision=revision, cache_dir=cache_dir, force_download=force_download,
+                local_files_only=local_files_only, token=token,
+            )  # fmt: skip
+        return cls.load(path)
+
+
+def _frozen_hash(state: dict[str, Tensor]) -> str:
+    """Stored and loaded weights hash alike: half precision is widened, counters are left out."""
+    kept = {k: v.float() for k, v in state.items() if not k.startswith("sigmoid.") and not k.endswith(COUNTERS)}
+    return checkpoints.tensor_hash(kept)

@@ -1,0 +1,162 @@
+"""What a training run is made of: its options, its data, and how it tells what happens (events: plain dicts)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data import layouts
+from ..data.limits import Limits
+from ..data.sets import ImageSet, Skipped
+from ..models import zoo
+from ..models.dual_branch import DualBranch
+from ..utils.distributed import Ranks
+from ..utils.events import Emit
+from . import feature_cache
+from .loop import BranchConfig, Epoch, ProbeConfig
+from .vectors import Vectors
+
+STAGES = ("probe", "finetune")
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What is trained on what, and where it goes. `classes`: "own" (of the data), "kept" (of the model) or "auto"."""
+
+    data: str
+    out: Path
+    cache: Path
+    trunk: str = zoo.DEFAULT
+    weights: str = "hub"
+    classes: str = "auto"
+    stage1: str = "probe"
+    probe: BranchConfig = field(default_factory=ProbeConfig)  # of stage 1; a FinetuneConfig where that is asked
+    branch: BranchConfig = field(default_factory=BranchConfig)
+    share: float = 0.2
+    seed: int = 0
+    images: Path | None = None
+    half: bool = False
+    limits: Limits | None = None
+    command: tuple[str, ...] = ()
+
+    def key(self) -> str:
+        """What a run is known by when it goes on after a kill: everything but where the result goes."""
+        said = {k: v for k, v in asdict(self).items() if k not in ("out", "cache", "command", "limits")}
+        return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both splits and how they came about."""
+
+    train: ImageSet
+    val: ImageSet
+    split: str
+    layout: str
+    skipped: tuple[Skipped, ...]
+
+    def described(self, bad: dict[str, int]) -> dict[str, Any]:
+        """For the file's metadata; `bad`: images of each split that could not be read after all."""
+        out: dict[str, Any] = {"layout": self.layout, "split": self.split, "skipped": len(self.skipped)}
+        for name, images in (("train", self.train), ("val", self.val)):
+            counts = images.counts() if len(images.classes) <= 1000 else []
+            out[name] = {"images": len(images), "sha256": images.fingerprint(), "unreadable": bad[name]}
+            out[name]["counts"] = counts
+        return out
+
+
+class TrainingJob:
+    """One run under way: its options, where it reports to, whether it was asked to stop."""
+
+    def __init__(self, run: TrainRun, emit: Emit, stop: Callable[[], bool], ranks: Ranks) -> None:
+        self.run, self.ranks, self.start = run, ranks, time.monotonic()
+        self.emit: Emit = emit if ranks.rank == 0 else lambda event: None
+        # several processes would not all hear of it at the same batch
+        self.asked = stop if self.ranks.world == 1 else lambda: False
+        self.stopped, self.told, self.now = False, 0.0, ""
+        self.state = run.cache / "states" / run.key()
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute: this rank's device, or alone a GPU where there is one."""
+        return (
+            self.ranks.device if self.ranks.world > 1 else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        )
+
+    def stop(self) -> bool:
+        """Whether to end early and keep what there is."""
+        self.stopped = self.stopped or self.asked()
+        return self.stopped
+
+    def stage(self, stage: str, title: str) -> None:
+        """Says what begins now."""
+        self.now = stage
+        self.emit({"event": "stage", "stage": stage, "title": title})
+
+    def tick(self, done: int, total: int) -> None:
+        """Says how far a stage has come, a few times a second at most."""
+        now = time.monotonic()
+        if done >= total or now - self.told > 0.25:
+            self.told = now
+            self.emit({"event": "progress", "stage": self.now, "done": done, "total": total})
+
+    def epochs(self, stage: str, steps: Iterable[Epoch]) -> dict[str, Any]:
+        """Reports every epoch until the last or a stop; returns what the last one said."""
+        last: dict[str, Any] = {}
+        for epoch in steps:
+            last = {k: v for k, v in asdict(epoch).items() if k not in ("recalled", "seconds")}
+            self.emit({"event": "epoch", "stage": stage, **asdict(epoch)})
+            if self.stop():
+                break
+        return last
+
+    def afford(self, size: int) -> None:
+        """Raises ValueError when the disk of the cache has no room for `size` bytes."""
+        self.run.cache.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(self.run.cache).free) < size:
+            raise ValueError(
+                f"The features take {size / 1e6:.0f} MB and {str(self.run.cache)!r} has {free / 1e6:.0f} MB left: make "
+                "room there, or name another folder with --cache."
+            )
+
+    def read(self) -> Data:
+        """Reads and splits the data set."""
+        run = self.run
+        self.stage("data", "Reading the data set")
+        found = layouts.read_data(run.data, run.cache / "data", run.limits, images=run.images)
+        data = Data(*layouts.train_val(found, run.share, run.seed), found.layout, found.skipped)
+        said = {"train": len(data.train), "val": len(data.val), "classes": list(data.train.classes)}
+        self.emit({"event": "data", **said, "skipped": data.skipped, "split": data.split, "layout": data.layout})
+        return data
+
+    def features(self, model: DualBranch, data: Data, to_the_end: bool = False) -> tuple[Vectors, Vectors]:
+        """Penultimate vectors of both splits: as many trunk passes as there are views.
+
+        Raises Stopped when asked to stop, unless `to_the_end`: what was learnt before needs them to be measured.
+        """
+        run = self.run
+        sets = ((data.train, run.branch.views), (data.val, 1))
+        sizes = [feature_cache.bytes_needed(model, len(images), views) for images, views in sets]
+        passes = [len(images) * views for images, views in sets]
+        self.emit({"event": "size", "bytes": sum(sizes)})
+        self.afford(sum(sizes))
+        self.stage("features", "Looking at every photograph once")
+        made = []
+        for n, (images, views) in enumerate(sets):
+            before = sum(passes[:n])
+            tick = lambda done, total, before=before: self.tick(before + done, sum(passes))  # noqa: E731
+            made.append(
+                feature_cache.features(
+                    model, images, run.cache / "features", views, run.seed, tick=tick,
+                    stop=None if to_the_end else self.stop, ranks=self.ranks,
+                )
+            )  # fmt: skip
+        return made[0], made[1]

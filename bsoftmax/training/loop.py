@@ -1,0 +1,135 @@
+"""What training has in common, whichever part is trained: configuration, epochs, the learning rate, states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models import checkpoints
+
+INITS = ("fresh", "clone")
+DECAYS = ("cosine", "step")
+
+
+@dataclass(frozen=True)
+class BranchConfig:
+    """How a head is trained: SGD with Nesterov momentum on `views` cached views an image.
+
+    `decay` of the learning rate: "cosine", or "step", a tenth of it in the last third of all steps.
+    """
+
+    views: int = 2
+    epochs: int = 30
+    batch: int = 256
+    lr: float = 0.5
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    init: str = "fresh"
+    seed: int = 0
+    decay: str = "cosine"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a configuration that cannot train."""
+        for name in ("views", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("lr", "weight_decay", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)}.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}.")
+        if self.init not in INITS:
+            raise ValueError(f"init must be one of {', '.join(INITS)}, got {self.init!r}.")
+        if self.decay not in DECAYS:
+            raise ValueError(f"decay must be one of {', '.join(DECAYS)}, got {self.decay!r}.")
+
+
+@dataclass(frozen=True)
+class ProbeConfig(BranchConfig):
+    """How the softmax head of one's own classes is trained on the frozen trunk: a linear probe.
+
+    Its step is smaller than the branch's, for softmax heads of few images lose by a large one, and its batch too, for a
+    set of fifty images should take more than one step an epoch.
+    """
+
+    batch: int = 64
+    lr: float = 0.1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch: mean loss and training accuracy in percent, seconds so far, and what the validation set says.
+
+    `recalled`: percent of each class's validation images that are found (branch: s_y > 0.5; softmax: the largest
+    logit); None for a class without any.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    seconds: float
+    val_accuracy: float | None = None
+    recalled: tuple[float | None, ...] = ()
+
+
+def sgd(groups: Sequence[dict[str, Any]], config: BranchConfig) -> torch.optim.SGD:
+    """Stochastic gradient descent with Nesterov momentum, as the configuration says."""
+    return torch.optim.SGD(
+        groups, config.lr, config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, config: BranchConfig, done: float) -> None:
+    """At the share t of all steps: lr 1/2 (1 + cos(pi t)), or, in steps, lr and lr/10 from t = 2/3 on."""
+    factor = 0.5 * (1 + math.cos(math.pi * done)) if config.decay == "cosine" else 1.0 if done < 2 / 3 else 0.1
+    for group in optimizer.param_groups:
+        group["lr"] = config.lr * factor
+
+
+def check_finite(loss: float, epoch: int, config: BranchConfig) -> None:
+    """Raises ValueError when a loss is no longer a number."""
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"The loss left all bounds in epoch {epoch + 1}: train with a learning rate below {config.lr}."
+        )
+
+
+def keep(
+    path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, made_of: Mapping[str, Any],
+    history: Sequence[Epoch],
+) -> None:  # fmt: skip
+    """Writes all that is needed to go on after this epoch. Raises OSError when the folder cannot be written."""
+    tensors = {f"head.{name}": p for name, p in parameters.items()}
+    for name, p in parameters.items():
+        buffer = optimizer.state[p].get("momentum_buffer")
+        if buffer is not None:
+            tensors[f"momentum.{name}"] = buffer
+    checkpoints.write(path, tensors, {**made_of, "epochs": [asdict(epoch) for epoch in history]})
+
+
+@torch.no_grad()
+def resume(
+    path: Path | None, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, made_of: Mapping[str, Any]
+) -> list[Epoch]:
+    """Fills parameters and momenta from a state; returns its epochs, none where there is no state yet.
+
+    Raises CheckpointError when the state is damaged or another run's.
+    """
+    if path is None or not path.exists():
+        return []
+    tensors, meta = checkpoints.read(path)
+    fits = all(f"head.{k}" in tensors and tensors[f"head.{k}"].shape == p.shape for k, p in parameters.items())
+    if not fits or any(meta.get(key) != value for key, value in made_of.items()):
+        raise checkpoints.CheckpointError(f"{str(path)!r} belongs to another run: move it away to start anew.")
+    for name, p in parameters.items():
+        p.copy_(tensors[f"head.{name}"])
+        if f"momentum.{name}" in tensors:
+            optimizer.state[p]["momentum_buffer"] = tensors[f"momentum.{name}"].to(p.device)
+    return [Epoch(**{**one, "recalled": tuple(one["recalled"])}) for one in meta["epochs"]]

@@ -1,0 +1,60 @@
+"""The About tab: what is shown, with what, and by whom."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from bsoftmax import METHODS
+from bsoftmax.models import zoo
+
+from ..server.session import Session
+
+TEXT = """
+## Why two heads
+Softmax cannot see a number added to all its logits. So the weights a class activation map is made of are free to move:
+add the same vector to every class and each probability stays what it was, while the map brightens, fades or turns over.
+A *sigmoid branch* (a second head, trained on the same frozen features with class-balanced binary cross-entropy) has no
+such freedom: each class's weights are pinned in size and in sign. This page draws both, from one pass of one network.
+
+**Log-odds** is the control: log p/(1-p) of the same frozen head. It needs no training and no common shift moves it.
+
+## How to read the frames
+- A map is S = sum over channels of alpha x F: signed, unscaled, 14 x 14 for the bundled model, drawn over the whole
+  picture, which the network saw squeezed to a square.
+- *Each map* shows its positive part from its lowest to its highest value; *shared* puts all columns on one range;
+  *signed* keeps what speaks against the class.
+- The *clamp* keeps positive weights only. The paper applies it to the sigmoid branch and not to softmax; switch it on
+  for both to see whether the head or the clamp makes the difference.
+- The box is what lies above the threshold: the largest connected part.
+
+## Does the branch help?
+On the photographs we measured, the positive clamp moves the maps more than the training of the branch does, and
+log-odds, which need no training, find boxes as well or better; `docs/results.md` in the repository has the tables and
+how they were made. *Evaluate* answers the question for your own images, with intervals. *Train* makes a softmax head
+and a branch for your own classes. What you bring is seen by your browser alone and is removed when you close the tab.
+"""
+
+
+def build(session: Session) -> None:
+    """Writes the page from the registries and the bundled checkpoint's own description."""
+    gr.Markdown(TEXT)
+    methods = "\n".join(f"| {m.label} | {m.paper} |" for m in METHODS.values())
+    gr.Markdown(f"## Methods\n| method | from |\n|---|---|\n{methods}")
+    model = session.model(zoo.DEFAULT)
+    gr.Markdown(
+        f"## The bundled model\n{model.spec.trunk}, {len(model.classes)} classes, features from `{model.spec.layer}`, "
+        "trained by this project's own recipe on research photographs: for demonstration and research. "
+        f"{measured(model.spec.metrics)}\n\n## Paper\nOh and Noh, *Beyond Softmax: Dual-Branch Sigmoid Architecture "
+        "for Accurate Class Activation Maps*, BMVC 2025. This is an independent implementation, "
+        "written from the paper. Apache-2.0."
+    )
+
+
+def measured(metrics: dict) -> str:
+    """What a checkpoint says of its own accuracy, as a sentence; empty when it says nothing."""
+    if not (val := metrics.get("val")):
+        return ""
+    return (
+        f"On {val['images']} validation photographs its softmax head is right in {val['softmax_top1']:.1f} %, "
+        f"the argmax of its branch in {val['sigmoid_top1']:.1f} %."
+    )

@@ -1,0 +1,79 @@
+"""Files people take home, written into gradio's cache under their content's name."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
+
+from bsoftmax import METHODS, SOURCES
+from bsoftmax.cams.effects import Distortion, distort
+from bsoftmax.cams.sweep import before_after, write_gif
+from bsoftmax.cams.view import Tick
+from bsoftmax.images.export import save_figure, save_maps
+from bsoftmax.images.figures import Panel, Row, figure
+
+from ..server.session import Analysis
+from .present import Presented, present, readable
+
+FILES = {"figure.png": "Figure, PNG", "figure.pdf": "Figure, PDF", "maps.npz": "Raw maps, NPZ"}
+
+
+def cached(name: str, write: Callable[[Path], Any]) -> str:
+    """Lets `write` make a file of this name and hands it to gradio's cache; nothing else stays on the disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write(path)
+        return processing_utils.save_file_to_cache(path, get_upload_folder())
+
+
+def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
+    """The comparison as a figure or as raw signed maps with their protocol. Raises ValueError for another kind."""
+    if file not in FILES:
+        raise ValueError(f"There is no file {file!r}; choose one of {', '.join(FILES)}.")
+    made = present(analysis, k, method, live=False)
+    write = _maps if file.endswith(".npz") else _figure
+    return cached(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))
+
+
+def _stem(analysis: Analysis, k: int, method: str) -> str:
+    name = "".join(c if c.isalnum() else "_" for c in analysis.model.classes[k])
+    return f"{name[:40]}-{method.replace('+', 'p')}"
+
+
+def _maps(path: Path, analysis: Analysis, made: Presented) -> None:
+    maps = {f"{c['source']}|{kind}": made.maps[c[kind]] for c in made.info["columns"] for kind in ("raw", "clamped")}
+    protocol = {key: made.info[key] for key in ("class", "class_index", "method", "model", "image_size")}
+    save_maps(path, maps, {**protocol, "layer": analysis.model.spec.layer, "clamp": "both, named in the keys"})
+
+
+def _figure(path: Path, analysis: Analysis, made: Presented) -> None:
+    info, columns = made.info, made.info["columns"]
+    panels = [
+        Panel(c["title"], c["score_text"], made.maps[c["clamped" if c["clamp_default"] else "raw"]]) for c in columns
+    ]
+    clamped = [SOURCES[c["source"]].title.lower() for c in columns if c["clamp_default"]]
+    caption = (
+        f"{info['method_label']} of class {info['class']!r}, {info['model']}, layer {analysis.model.spec.layer}. "
+        f"Positive clamp: {', '.join(clamped) or 'none'}. Bicubic, ReLU, then min-max per map."
+    )
+    save_figure(figure([Row(analysis.image, info["class"], tuple(panels))], caption=caption), path)
+
+
+def distorted(
+    analysis: Analysis, k: int, method: str, distortion: Distortion, kind: str, tick: Tick | None = None
+) -> str:
+    """A distortion as a before/after figure ("figure") or as a GIF of its sweep ("sweep")."""
+    stem, label = f"{_stem(analysis, k, method)}-distorted", readable(analysis.model.classes[k])
+    with analysis.lock:
+        if kind == "sweep":
+            return cached(
+                f"{stem}.gif", lambda path: write_gif(path, analysis.image, analysis.view, k, method, distortion, tick)
+            )
+        outcome = distort(analysis.view, k, method, distortion)
+    made = before_after(analysis.image, label, METHODS[method].label, outcome, distortion)
+    return cached(f"{stem}.png", lambda path: save_figure(made, path))

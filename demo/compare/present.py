@@ -1,0 +1,164 @@
+"""What the Compare tab shows of an analysed photograph: maps of every source, the numbers beside them, the caption.
+
+`present` is the one way from an analysis to the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bsoftmax import METHODS, SOURCES
+from bsoftmax.cams import methods as cam_methods
+from bsoftmax.cams.view import Tick
+
+from ..distort import panel
+from ..server.session import Analysis
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Presented:
+    """Signed maps [n,P,Q], what the browser must know about them, and what its Distort panel redraws from."""
+
+    maps: np.ndarray
+    info: dict[str, Any]
+    features: bytes | None = None
+    rows: bytes | None = None
+
+
+def readable(name: str) -> str:
+    """A class name as people read it."""
+    return name.replace("_", " ")
+
+
+def ranked_classes(analysis: Analysis) -> list[tuple[str, int]]:
+    """(name, number) of every class, the softmax head's first choices first, then by the alphabet."""
+    classes = analysis.model.classes
+    order = analysis.view.logits("softmax")[0].argsort(descending=True).tolist()
+    rest = sorted(order[TOP:], key=lambda k: readable(classes[k]).lower())
+    return [(readable(classes[k]), k) for k in [*order[:TOP], *rest]]
+
+
+def present(
+    analysis: Analysis, k: int | None = None, method: str | None = None, tick: Tick | None = None, live: bool = True
+) -> Presented:
+    """Every source's map of class k under one method, with and without the clamp, and all that is said of them.
+
+    Without k the predicted class, without a method the model's default. `live`: with what the Distort panel needs.
+    Raises ValueError for an unknown method or one that this head does not allow.
+    """
+    if k is None:
+        k = int(analysis.view.logits("softmax")[0].argmax())
+    method = method or cam_methods.default(analysis.model)
+    columns: list[dict[str, Any]] = []
+    maps: list[np.ndarray] = []
+    for source in analysis.sources:
+        columns.append(_column(analysis, source, k, method, len(maps)))
+        with analysis.lock:
+            evidence = analysis.view.evidence(source, k)
+            maps += [cam_methods.class_map(evidence, method, clamp, tick)[0].numpy() for clamp in (False, True)]
+    info = {**_context(analysis, k, method), "columns": columns, "photo_token": analysis.key}
+    info["model_name"] = analysis.model_name if analysis.public else None  # a user model's name is a secret
+    if not live:
+        return Presented(np.stack(maps), info)
+    described, features, rows = panel.pack(analysis, k, method)
+    return Presented(np.stack(maps), {**info, "distort": described}, features, rows)
+
+
+def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None = None) -> Presented:
+    """Every method and source in one grid; the slow methods only when asked for."""
+    rows: list[dict[str, Any]] = []
+    maps: list[np.ndarray] = []
+    for key in analysis.methods:
+        method = METHODS[key]
+        cells: list[dict[str, Any]] = []
+        for source in analysis.sources:
+            kept = method.slow and analysis.view.has_masked
+            if cam_methods.takes_seconds(analysis.model, key) and not (slow or kept):
+                cells.append({"source": source, "map": None, "note": "on request"})
+                continue
+            with analysis.lock:
+                evidence = analysis.view.evidence(source, k)
+                maps.append(cam_methods.class_map(evidence, key, None, tick)[0].numpy())
+            cells.append({"source": source, "map": len(maps) - 1, "note": ""})
+        rows.append({"method": key, "label": method.label, "class_free": method.class_free, "cells": cells})
+        rows[-1]["note"] = _same(analysis, key, analysis.sources)
+    titles = [SOURCES[source].title for source in analysis.sources]
+    return Presented(np.stack(maps), {**_context(analysis, k, rows[0]["method"]), "rows": rows, "columns": titles})
+
+
+def _column(analysis: Analysis, source: str, k: int, method: str, at: int) -> dict[str, Any]:
+    """One frame: its titles, where its maps stand, what its head says."""
+    entry = SOURCES[source]
+    return {
+        "source": source, "title": entry.title, "subtitle": entry.subtitle, "raw": at, "clamped": at + 1,
+        "clamp_default": entry.clamp, "clamp_applies": not METHODS[method].class_free, **_answer(analysis, source, k),
+    }  # fmt: skip
+
+
+def _context(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
+    F, model = analysis.view.F, analysis.model
+    groups = [g for g in cam_methods.identical_by_construction(model, "sigmoid", clamp=False) if method in g]
+    return {
+        "grid": [F.shape[2], F.shape[3]],
+        "image_size": list(analysis.image.size),
+        "class": readable(model.classes[k]),
+        "class_index": k,
+        "method": method,
+        "method_label": METHODS[method].label,
+        "model": f"{analysis.title} · {model.spec.trunk}",
+        "identical": [METHODS[m].label for m in METHODS if groups and m in groups[0] and m != method],
+        "caption": caption(analysis, k, method),
+    }
+
+
+def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
+    """What the head behind a source says about the picture: bars for its first classes, its score for k."""
+    classes = analysis.model.classes
+    logits = analysis.view.logits(SOURCES[source].branch)
+    every = torch.arange(logits.shape[1])
+    scores = SOURCES[source].score(logits.expand(len(every), -1), every)
+    p = logits.softmax(1)[0] if SOURCES[source].branch == "softmax" else logits.sigmoid()[0]
+    top = p.argsort(descending=True)[:TOP].tolist()
+    top = top if k in top else [*top[:-1], k]
+    texts = {j: f"{scores[j]:+.1f}" if source == "log-odds" else f"{p[j]:.2f}" for j in top}
+    return {
+        "bars": [{"name": readable(classes[j]), "value": p[j].item(), "text": texts[j]} for j in top],
+        "bars_label": SOURCES[source].answer,
+        "score_text": f"{'log-odds' if source == 'log-odds' else 'logit'} {scores[k]:.2f}",
+    }
+
+
+def caption(analysis: Analysis, k: int, method: str) -> str:
+    """One plain sentence: what the frames show and what to look for."""
+    classes = analysis.model.classes
+    p = analysis.view.logits("softmax").softmax(1)[0]
+    name, best = readable(classes[k]), int(p.argmax())
+    if METHODS[method].class_free:
+        return f"{METHODS[method].label} asks neither head and no class: it shows where the features vary most."
+    if k != best:
+        return (
+            f"You asked for {name}, which softmax gives {p[k]:.1%}; it answers {readable(classes[best])}. "
+            f"What little speaks for {name} is what lights up."
+        )
+    if analysis.model.sigmoid is None:
+        return f"Where does {name} come from? Left, the raw logit; right, log-odds, which no common shift can move."
+    return (
+        f"One photograph, one pass: left, what raises the softmax logit of {name}; "
+        f"right, what the sigmoid branch counts as evidence for {name}."
+    )
+
+
+def _same(analysis: Analysis, method: str, sources: Sequence[str]) -> str:
+    """Which methods give the same map as this one in every column, as the columns are clamped."""
+    groups = [
+        {m for g in cam_methods.identical_by_construction(analysis.model, s) if method in g for m in g} for s in sources
+    ]
+    same = set.intersection(*groups) - {method}
+    return "identical to " + ", ".join(METHODS[m].label for m in METHODS if m in same) if same else ""

@@ -1,0 +1,149 @@
+"""What the Distort panel needs: F and the rows of the heads, so that the browser can redraw without asking.
+
+Heads of global average pooling and one linear layer are distorted in the browser (`browser_pack`); any other head is
+distorted here, through the head only (`redraw`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from bsoftmax import METHODS, SOURCES
+from bsoftmax.cams import effects, methods
+from bsoftmax.cams.effects import Distortion
+from bsoftmax.models.heads import is_gap_linear, last_linear
+
+from ..server.session import Analysis, Session
+
+# alpha of these methods is a function of a row w, the pooled features h and the score y alone: the browser knows them
+MAX_CHANNELS = 64  # channels shifted at once, at most
+RANKED = 24  # most active channels suggested where the browser has no F to rank them by
+LIVE = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "ablationcam", "eigencam")
+
+
+def lives_in_browser(analysis: Analysis, method: str) -> bool:
+    """Whether the browser can redraw a method under distortion by itself."""
+    return is_gap_linear(analysis.model.neck, analysis.model.softmax) and method in LIVE
+
+
+def features_file(analysis: Analysis) -> tuple[bytes, float]:
+    """F as little-endian float16 [N, P*Q], divided by the scale that is returned with it."""
+    F = analysis.view.F[0].flatten(1).numpy()
+    scale = float(np.abs(F).max()) or 1.0
+    return (F / scale).astype("<f2").tobytes(), scale
+
+
+def rows_file(analysis: Analysis, k: int, method: str = "cam") -> tuple[bytes, dict[str, list[int]]]:
+    """Little-endian float32 vectors one behind the other, and {name: [offset, length]} in numbers.
+
+    h [N]; for every source `row:<source>` [N], the gradient of its score at h (w_k for a logit); for every classifier
+    `logits:<branch>` [C] and `mean:<branch>` [N], the mean of its rows over the classes, and `w:<branch>` [N], row k.
+    For Ablation-CAM `drop:log-odds` [N], what the score loses without each channel: for a logit that is w_i h_i.
+    """
+    vectors = {"h": analysis.view.h[0]}
+    for source in analysis.sources:
+        # GAP: the gradient at F is that at h over PQ
+        vectors[f"row:{source}"] = analysis.view.evidence(source, k).G[0].sum((1, 2))
+    for branch in dict.fromkeys(SOURCES[source].branch for source in analysis.sources):
+        weight = last_linear(analysis.model.classifier(branch)).weight
+        vectors |= {f"logits:{branch}": analysis.view.logits(branch)[0], f"mean:{branch}": weight.mean(0)}
+        vectors[f"w:{branch}"] = weight[k]
+    if method == "ablationcam":
+        evidence = analysis.view.evidence("log-odds", k)
+        vectors["drop:log-odds"] = (evidence.score[:, None] - evidence.ablated_scores())[0]
+    places, at = {}, 0
+    for name, vector in vectors.items():
+        places[name] = [at, len(vector)]
+        at += len(vector)
+    return torch.cat(list(vectors.values())).numpy().astype("<f4").tobytes(), places
+
+
+def pack(analysis: Analysis, k: int, method: str) -> tuple[dict[str, Any], bytes | None, bytes | None]:
+    """What the panel must know, and F and the rows of the heads where the browser redraws by itself."""
+    described = describe(analysis, k, method)
+    if not described["live"]:
+        return described, None, None
+    F, described["feature_scale"] = features_file(analysis)
+    rows, described["rows"] = rows_file(analysis, k, method)
+    return described, F, rows
+
+
+def parse(payload: Any, analysis: Analysis) -> tuple[int, str, Distortion]:
+    """Class, method and distortion of what a browser sent. Raises ValueError for anything it should not have sent."""
+    try:
+        shift = payload.get("shift") or {}
+        distortion = Distortion(
+            tuple(int(i) for i in shift.get("channels") or ())[:MAX_CHANNELS],
+            _finite(shift.get("delta")), _finite(payload.get("flip")), _finite(payload.get("uniform")),
+            *(bool(payload.get(name)) for name in ("centre", "only", "both")),
+        )  # fmt: skip
+        return analysis.model.class_number(payload["class_index"]), str(payload["method"]), distortion
+    except (AttributeError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError("The page sent a distortion that cannot be read: reload it.") from error
+
+
+def _finite(value: Any) -> float:
+    number = float(value or 0)
+    if not math.isfinite(number):
+        raise ValueError("A shift must be a finite number.")
+    return number
+
+
+def redraw(session: Session, payload: Any) -> dict[str, Any]:
+    """Distorted maps and logits for heads the browser cannot distort itself; an error comes back as a sentence."""
+    try:
+        analysis = session.recall(str(payload["photo"]))
+        k, method, distortion = parse(payload, analysis)
+        with analysis.lock:
+            maps, logits = effects.redrawn(analysis.view, k, method, distortion)
+    except (KeyError, TypeError, ValueError) as error:
+        return {"error": str(error)}
+    out: dict[str, Any] = {"maps": {}, "logits": {b: v.tolist() for b, v in logits.items()}}
+    for (source, clamp), S in maps.items():
+        out["maps"].setdefault(source, {})["clamped" if clamp else "raw"] = S.flatten().tolist()
+    return out
+
+
+@torch.no_grad()
+def _penultimate(analysis: Analysis) -> torch.Tensor:
+    """What the last linear layer of the softmax head reads: [N_pen]."""
+    head = analysis.model.softmax
+    before = list(head)[:-1] if isinstance(head, torch.nn.Sequential) else []
+    return torch.nn.Sequential(*before)(analysis.view.h)[0]
+
+
+def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
+    """What the panel must know beside the numbers."""
+    return {
+        "live": lives_in_browser(analysis, method),
+        "class_free": METHODS[method].class_free,
+        "channels": last_linear(analysis.model.softmax).in_features,
+        "classes": [c.replace("_", " ") for c in analysis.model.classes],
+        "branches": {s: SOURCES[s].branch for s in analysis.sources},
+        "ranked": _penultimate(analysis).abs().argsort(descending=True)[:RANKED].tolist(),
+        "weight_scale": float(last_linear(analysis.model.softmax).weight[k].abs().max()),
+    }
+
+
+def stand(analysis: Analysis, k: int, method: str) -> str:
+    """Where the heads stand in the freedom softmax leaves them, as Markdown: numbers only, no names of people's."""
+    lines = ["| head | norm of the class-mean row | norm of a row | share |", "|---|--:|--:|--:|"]
+    for branch in effects.branches(analysis.model):
+        g = effects.gauge(analysis.model.classifier(branch))
+        lines.append(f"| {branch} | {g['mean_norm']:.3g} | {g['row_norm']:.3g} | {g['share']:.1%} |")
+    method = methods.default(analysis.model) if methods.takes_seconds(analysis.model, method) else method
+    found = effects.tolerance(analysis.view, k, method)
+    sides = [f"{found[s]:+.3g} ({found[s] / found['scale']:+.2f} rms)" if found[s] else "none" for s in ("down", "up")]
+    share = effects.gauge(analysis.model.softmax)["share"]
+    verdict = "sits near the middle of its freedom" if share < 0.1 else "has drifted from the middle of its freedom"
+    return "\n".join(lines) + (
+        f"\n\nThis softmax head {verdict}: cross-entropy's gradient sums to zero over classes, so training with "
+        "weight decay pulls the class-mean row to zero (0 %: centred). The freedom is real; where a head sits in it is "
+        "a matter of its training.\n\n"
+        f"Added to every channel, this map's box keeps half its overlap until a shift of {sides[0]} or {sides[1]}; "
+        f"rms is the class's own root mean square weight, {found['scale']:.3g}."
+    )

@@ -1,0 +1,183 @@
+"""What a person sets before an evaluation, and what is said of it before it runs. No widgets here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bsoftmax import METHODS, DualBranch
+from bsoftmax.cams import methods as cam_methods
+from bsoftmax.data.layouts import train_val
+from bsoftmax.data.sets import DataSet, ImageSet
+from bsoftmax.evaluation.column import Column, columns, representative
+from bsoftmax.evaluation.localization import PROTOCOLS
+from bsoftmax.evaluation.measure import GROUPS
+from bsoftmax.evaluation.plan import ORDER, EvalRun
+from bsoftmax.models import zoo
+
+from ..components.report import Block, listed, text
+from ..workspace.preview import duration, left_out, passes_of
+
+IMAGES = 200  # measured unless more are asked for
+BATCH = 8  # so that the bar moves and a stop is soon heard
+STARTING, SCORING = 10.0, 0.015  # seconds until the child works; and for a map's places
+CURVES = 58  # passes of deletion and insertion, for a map
+MEASURES = {"localization": "Localisation", "fidelity": "Fidelity", "curves": "Deletion and insertion (slow)"}
+EXPLAINED = {"": "As usual: true for places, predicted for fidelity", "true": "The true class",
+             "predicted": "The predicted class"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """The options of an evaluation; empty: the command line's own. Raises ValueError for one that cannot be."""
+
+    metrics: tuple[str, ...] = ("localization", "fidelity")
+    limit: int = IMAGES
+    methods: tuple[str, ...] = ()
+    split: str = ""
+    explain: str = ""
+    protocol: str = "standard"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError("Choose at least one thing to measure.")
+        offered = (GROUPS, METHODS, EXPLAINED, PROTOCOLS)
+        for names, all_ in zip((self.metrics, self.methods, [self.explain], [self.protocol]), offered):
+            if odd := [name for name in names if name not in all_]:
+                raise ValueError(f"There is no {str(odd[0])[:60]!r}: choose from what is offered.")
+        if not 1 <= self.limit <= 10**6 or not 0 <= self.seed < 2**31:
+            raise ValueError("Images must be 1 to 1,000,000 and the seed 0 or more: set them again.")
+
+    @classmethod
+    def read(cls, *values: Any) -> EvalSettings:
+        """From what the widgets or a program sent, in the order of the fields. Raises ValueError for no value."""
+        try:
+            read = [kind(value or kind()) for kind, value in zip(_KINDS, values, strict=True)]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError("A setting is empty or of the wrong kind: fill it in.") from error
+        return cls(*read)
+
+    def options(self) -> list[str]:
+        """Only what differs from the command line's own defaults."""
+        said, default = ["--limit", str(self.limit)], EvalSettings()
+        if self.methods:
+            said += ["--methods", ",".join(self.methods)]
+        if self.metrics != default.metrics:
+            said += ["--metrics", ",".join(self.metrics)]
+        for name in ("split", "explain", "protocol", "seed"):
+            if getattr(self, name) != getattr(default, name):
+                said += [f"--{name}", str(getattr(self, name))]
+        return [*said, "--batch", str(BATCH)]
+
+
+_KINDS = (tuple, int, tuple, str, str, str, int)
+
+
+def divided(data: DataSet, held: tuple[float, int] | None) -> DataSet:
+    """The data with the validation images apart that a training drew, where it names none."""
+    if held is None or list(data.splits) != ["all"]:
+        return data
+    train, val, _ = train_val(data, *held)
+    return dataclasses.replace(data, splits={"train": train, "val": val})
+
+
+def usual_split(data: DataSet) -> str:
+    """The part that is measured where none is named."""
+    return next((name for name in ORDER if name in data.splits), next(iter(data.splits)))
+
+
+@dataclass(frozen=True)
+class EvalPlan:
+    """What would be measured on which images, in words and numbers."""
+
+    data: DataSet
+    split: str
+    name: str
+    model: DualBranch
+    settings: EvalSettings
+
+    @classmethod
+    def of(cls, data: DataSet, name: str, model: DualBranch, settings: EvalSettings) -> EvalPlan:
+        """Raises ValueError for a split that the data does not have, or a method that the model does not allow."""
+        split = settings.split or usual_split(data)
+        if split not in data.splits:
+            raise ValueError(f"There is no part {split[:60]!r} in these images: choose {', '.join(data.splits)}.")
+        plan = cls(data, split, name, model, settings)
+        plan.columns()
+        return plan
+
+    @property
+    def images(self) -> ImageSet:
+        """All images of the split."""
+        return self.data.splits[self.split]
+
+    @property
+    def taken(self) -> int:
+        """How many are measured."""
+        return min(len(self.images), self.settings.limit)
+
+    def columns(self) -> tuple[Column, ...]:
+        """Every method, source and clamp."""
+        return columns(self.model, self.settings.methods or None, clamps=EvalRun.clamps)
+
+    def maps(self) -> int:
+        """How many of them differ."""
+        return len({representative(self.model, column) for column in self.columns()})
+
+    def measured(self) -> tuple[dict[str, str], list[str]]:
+        """{what is measured: of which class}, and a sentence for whatever is left out."""
+        asked, images = self.settings, self.images
+        usual = {"localization": "true", "fidelity": "predicted", "curves": "predicted"}
+        found = {group: asked.explain or usual[group] for group in GROUPS if group in asked.metrics}
+        matched, out = zoo.matched(images, self.model.classes) is not None, []
+        if "localization" in found and not any(t.boxes or t.masks for t in images.annotations):
+            del found["localization"]
+            out.append("Localisation is left out: these images have no boxes and no masks.")
+        if not matched and (strange := [group for group, which in found.items() if which == "true"]):
+            out.append(
+                f"{' and '.join(MEASURES[g] for g in strange)} of the true class cannot be measured: the images' "
+                "classes are not the model's. Choose the predicted class under Settings, or another model."
+            )
+            found = {group: which for group, which in found.items() if group not in strange}
+        return found, out
+
+    def blocks(self) -> list[Block]:
+        """The model, the images, what will be measured, what was left out, the time."""
+        found, out = self.measured()
+        n, images = self.taken, self.images
+        some = f"{n:,} images" if n == len(images) else f"{n:,} of {len(images):,} images, every class in proportion"
+        heads = "both heads" if self.model.sigmoid is not None else "its softmax head alone: it has no branch"
+        said = [text(f"{some}, of {self.split}.", "strong"), text(f"Model: {self.name}, {heads}.")]
+        said.append(text(self._places()))
+        items = [f"{MEASURES[group]}, explaining the {which} class" for group, which in found.items()]
+        said.append(listed("What will be measured", items or ["Nothing."]))
+        said += [text(sentence) for sentence in out]
+        if found:
+            said.append(text(self.estimate(found), "quiet"))
+        counts = [f"{name}: {count:,}" for name, count in zip(images.classes, images.counts()) if count]
+        return [*said, listed(f"{len(counts):,} classes", counts[:IMAGES], folded=True), *left_out(self.data.skipped)]
+
+    def _places(self) -> str:
+        boxes, masks = (sum(bool(getattr(t, kind)) for t in self.images.annotations) for kind in ("boxes", "masks"))
+        if not boxes and not masks:
+            return "They come without boxes and without masks."
+        have = [f"{count:,} have {kind}" for count, kind in ((boxes, "boxes"), (masks, "masks")) if count]
+        return f"Of all {len(self.images):,}, {' and '.join(have)}."
+
+    def estimate(self, found: Sequence[str]) -> str:
+        """How long it would take, as a sentence."""
+        maps, rate = self.maps(), passes_of(self.name, self.model)
+        each = 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
+        seconds = STARTING + self.taken * (each / rate + maps * SCORING * ("localization" in found))
+        return (
+            f"About {duration(seconds)}: at most {self.taken * each:,} passes of the network at {rate:,.0f} a second, "
+            f"for {maps} different maps ({len(self.columns())} columns) of each image."
+        )
+
+
+def methods_of(model: DualBranch) -> list[tuple[str, str]]:
+    """(name, key) of the methods that a model's head allows."""
+    return [(method.label, key) for key, method in METHODS.items() if not cam_methods.unavailable(model, key)]

@@ -1,0 +1,57 @@
+"""The All methods tab: every method and source of the same pass, in one grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from bsoftmax import METHODS
+
+from ..compare.handlers import Handlers, ticker, to_browser
+from ..compare.present import overview, present
+from ..compare.tab import Controls
+from ..components.canvas import GridCanvas, MapData
+from ..components.inputs import sentences
+from ..server.session import Session
+
+
+class GridHandlers(Handlers):
+    """What the tab's events call."""
+
+    @sentences
+    def overview(self, photo: str | None, model: str, chosen: str | int) -> MapData:
+        """Maps of one class under every quick method, for every evidence source."""
+        analysis = self.analysis(photo, model)
+        return to_browser(analysis, overview(analysis, analysis.model.class_number(chosen)))
+
+    @sentences
+    def overview_slow(
+        self, photo: str | None, model: str, chosen: str | int, progress: gr.Progress = gr.Progress()
+    ) -> MapData:
+        """The same with the slow methods, which run the trunk once a channel."""
+        analysis = self.analysis(photo, model)
+        return to_browser(
+            analysis, overview(analysis, analysis.model.class_number(chosen), slow=True, tick=ticker(progress))
+        )
+
+    @sentences
+    def pick(self, photo: str | None, model: str, chosen: str | int, event: gr.EventData) -> tuple[Any, Any, Any]:
+        """Shows the picked method in the Compare tab."""
+        method = str(event.value if hasattr(event, "value") else event._data)
+        if method not in METHODS:
+            return gr.skip(), gr.skip(), gr.skip()
+        analysis = self.analysis(photo, model)
+        data = to_browser(analysis, present(analysis, analysis.model.class_number(chosen), method))
+        return gr.Tabs(selected="compare"), gr.Dropdown(value=method), data
+
+
+def build(session: Session, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    """Lays out the grid; it is computed when the tab is opened."""
+    handlers = GridHandlers(session)
+    grid = GridCanvas(label="all methods", elem_id="grid")
+    slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
+    seen = [controls.photo, controls.model, controls.chosen]
+    tab.select(handlers.overview, seen, grid, api_name="overview", show_progress="hidden", concurrency_limit=4)
+    slow.click(handlers.overview_slow, seen, grid, api_name="overview_slow", concurrency_limit=2)
+    grid.pick(handlers.pick, seen, [tabs, controls.method, controls.canvas], api_visibility="private")

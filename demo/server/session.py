@@ -1,0 +1,154 @@
+"""What the server keeps between requests: opened models, and the last pictures with their features. No widgets here."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from bsoftmax import METHODS, SOURCES, DualBranch, View, open_model
+from bsoftmax.cams import unavailable
+from bsoftmax.images.read import read_rgb
+from bsoftmax.models import zoo
+
+from .user_models import UserModels, is_user_model
+
+SHOWN_SIDE = 1024  # pixels kept of a picture's longer side, for showing and exporting
+ANALYSES = 24  # pictures whose features are kept (0.4 MB each for the bundled model, 1.6 MB for ResNet-50)
+MODELS = 4  # models kept open
+
+T = TypeVar("T")
+
+
+def fingerprint(data: bytes) -> str:
+    """What a file is known by: its SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One picture as one model saw it: the trunk has run, the rest is asked of `view`."""
+
+    key: str
+    fingerprint: str
+    model_name: str
+    image: Image.Image
+    view: View
+    lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    label: str = ""  # what people call the model, where its name is a token
+
+    @property
+    def model(self) -> DualBranch:
+        """The model that analysed it."""
+        return self.view.model
+
+    @property
+    def title(self) -> str:
+        """The model's name for people."""
+        return self.label or self.model_name
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources this model can answer for: without a branch, log-odds takes its place."""
+        return [key for key, s in SOURCES.items() if s.branch == "softmax" or self.model.sigmoid is not None]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods this model's head allows."""
+        return [key for key in METHODS if unavailable(self.model, key) is None]
+
+    @property
+    def public(self) -> bool:
+        """Whether a link may name the model."""
+        return not is_user_model(self.model_name)
+
+
+class Store:
+    """The most recently used values, each made once even when several threads ask for it together."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._values, self._lock = size, OrderedDict(), threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        """The value kept under `key`, or what `make()` returns."""
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    return self._values[key]
+            value = make()
+            with self._lock:
+                self._values[key] = value
+                self._making.pop(key, None)
+                while len(self._values) > self._size:
+                    self._values.popitem(last=False)
+            return value
+
+    def peek(self, key: str) -> Any | None:
+        """The value kept under `key`, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def drop(self, prefix: str) -> None:
+        """Removes every value whose key begins so."""
+        with self._lock:
+            for key in [key for key in self._values if key.startswith(prefix)]:
+                del self._values[key]
+
+
+class Session:
+    """Models and looks, shared by all requests; nothing kept here changes once it is made."""
+
+    def __init__(self) -> None:
+        self._models, self._analyses = Store(MODELS), Store(ANALYSES)
+        self.own = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
+
+    def model_names(self) -> list[str]:
+        """What the model menu offers to everybody."""
+        return zoo.names()
+
+    def model(self, name: str) -> DualBranch:
+        """An open model, by its name or its owner's token. Raises ValueError (or a kind of it) when it has none."""
+        if is_user_model(name):
+            return self.own.get(name).model
+        if name not in self.model_names():
+            raise ValueError(f"There is no model {name!r}; choose one of {', '.join(self.model_names())}.")
+        return self._models.get(name, lambda: open_model(name))
+
+    def analysis(self, path: str | Path, model_name: str = zoo.DEFAULT) -> Analysis:
+        """The picture of a file as a model sees it; the trunk runs only for a new pair.
+
+        Raises ImageError when the file is not a readable picture, ValueError when the model cannot be opened.
+        """
+        model = self.model(model_name)
+        try:
+            data = Path(path).read_bytes()
+        except OSError:
+            raise ValueError("That picture is no longer on the server: upload it again.") from None
+        sha = fingerprint(data)
+        key = f"{model_name}|{sha}"
+
+        def make() -> Analysis:
+            image = read_rgb(data, SHOWN_SIDE)
+            label = self.own.get(model_name).label if is_user_model(model_name) else ""
+            return Analysis(key, sha, model_name, image, View(model, model.preprocess(image)), label=label)
+
+        return self._analyses.get(key, make)
+
+    def recall(self, key: str) -> Analysis:
+        """A look by its key. Raises ValueError when it has made room for later ones."""
+        analysis = self._analyses.peek(key)
+        if analysis is None:
+            raise ValueError("This picture has left the server's memory: choose it again.")
+        return analysis

@@ -1,0 +1,56 @@
+"""What a training would learn from and how long it would take, in words, before it runs. No widgets here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bsoftmax.data.layouts import train_val
+from bsoftmax.data.sets import DataSet, ImageSet, Skipped
+from bsoftmax.training.loop import ProbeConfig
+
+from ..components.report import Block, table, text
+from ..workspace.preview import SHOWN, duration, firsts, left_out, passes_a_second
+from .settings import Settings
+
+HEADS = 2e-9  # seconds an image, class and feature number, in an epoch of one head: a small part of the whole
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A data set as it would be split, in words and numbers."""
+
+    train: ImageSet
+    val: ImageSet
+    split: str
+    skipped: tuple[Skipped, ...]
+
+    @classmethod
+    def of(cls, data: DataSet, settings: Settings) -> Plan:
+        """Raises ValueError (or a kind of it) when the set cannot be split."""
+        return cls(*train_val(data, settings.share, settings.seed), data.skipped)
+
+    def blocks(self, estimate: str) -> list[Block]:
+        """Classes and counts, the split, what was left out and why, the time."""
+        names, C = self.train.classes, len(self.train.classes)
+        rows = list(zip(names, self.train.counts(), self.val.counts()))
+        n = len(self.train) + len(self.val)
+        out = [text(f"{n:,} images of {C:,} classes.", "strong"), text(self.split), text(estimate, "quiet")]
+        caption = "Images of each class" + (f", the first {SHOWN}" if C > SHOWN else "")
+        out.append(table(caption, ("class", "training", "validation"), rows[:SHOWN]))
+        return [*out, *left_out(self.skipped)]
+
+    def samples(self, most: int = 24) -> list[int]:
+        """The place in `train` of the first image of each class."""
+        return firsts(self.train, most)
+
+
+def estimate(plan: Plan, settings: Settings) -> str:
+    """How long training would take, as a sentence. Raises ValueError for an unknown trunk."""
+    rate = passes_a_second(settings.trunk)
+    passes = settings.views * len(plan.train) + len(plan.val)
+    about = f"{passes:,} passes of the trunk at {rate:,.0f} a second, then {settings.epochs} epochs of the branch"
+    seconds = passes / rate + HEADS * 2 * settings.epochs * len(plan.train) * len(plan.train.classes) * 1024
+    if settings.stage1 == "finetune":  # a pass back costs twice a pass forth, but only through the last stage
+        seconds += 2 * ProbeConfig.epochs * len(plan.train) / rate
+        about = f"{about}, the trunk's last stage trained with the first"
+    return f"About {duration(seconds + 6)}: {about}."

@@ -1,0 +1,103 @@
+"""What a finished training says of itself: accuracies, confusions, the images its heads disagree on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..components.report import Block, table, text
+
+TABLED = 20  # classes; of more than these only the most confused pairs are shown
+PAIRS = 20
+NARROW = 8  # letters of a class name that still fit over a column
+PICTURES = 24
+TITLES = {"softmax": "softmax head", "sigmoid": "sigmoid branch"}
+
+
+class Results:
+    """The report a training wrote: every validation image with both answers."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self.classes: list[str] = report["classes"]
+        self.images: list[dict[str, Any]] = report["images"]
+        self.recalled: dict[str, list[float | None]] = report.get("recalled", {})
+
+    @classmethod
+    def read(cls, path: str | Path) -> Results:
+        """Reads the JSON file that stands beside a checkpoint."""
+        return cls(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    @property
+    def heads(self) -> list[str]:
+        """The heads that answered: without a branch, softmax alone."""
+        branch = any(image["sigmoid"] is not None for image in self.images)
+        return ["softmax", "sigmoid"] if branch else ["softmax"]
+
+    def blocks(self, val: dict[str, Any]) -> list[Block]:
+        """The accuracies as a sentence, then where the heads go wrong."""
+        out = [text(_accuracies(val), "strong"), *self._found()]
+        if len(self.classes) > TABLED:
+            return [*out, self._pairs()]
+        return [*out, *(self._confusion(head) for head in self.heads)]
+
+    def _found(self) -> list[Block]:
+        """How many of each class's images each head finds, the least found first."""
+        if not self.recalled:
+            return []
+        counted = Counter(image["label"] for image in self.images)
+        last = self.recalled[list(self.recalled)[-1]]
+        order = sorted((k for k, share in enumerate(last) if share is not None), key=last.__getitem__)[:TABLED]
+        heads = {"softmax": "softmax right, %", "sigmoid": "sigmoid above 0.5, %"}
+        rows = [[self.classes[k], counted[k], *(round(shares[k]) for shares in self.recalled.values())] for k in order]
+        which = "the least found classes" if len(self.classes) > TABLED else "the least found first"
+        return [table(f"Found of each class, {which}", ["class", "images", *(heads[h] for h in self.recalled)], rows)]
+
+    def _confusion(self, head: str) -> Block:
+        counted = Counter((image["label"], image[head]) for image in self.images)
+        C = range(len(self.classes))
+        rows = [[counted[k, j] for j in C] for k in C]
+        heat = [[n / max(sum(row), 1) for n in row] for row in rows]
+        caption = f"{TITLES[head].capitalize()}: what it answered (columns) to each class (rows)"
+        head_row, names = self.classes, self.classes
+        if max(map(len, self.classes)) > NARROW:  # a column is no wider than its numbers: it is headed by one
+            head_row, names = [str(k + 1) for k in C], [f"{k + 1}. {name}" for k, name in enumerate(self.classes)]
+        return table(caption, ["class", *head_row], [[name, *row] for name, row in zip(names, rows)], heat)
+
+    def _pairs(self) -> Block:
+        wrong = {head: Counter((i["label"], i[head]) for i in self.images if i["label"] != i[head])
+                 for head in self.heads}  # fmt: skip
+        pairs = sum(wrong.values(), Counter()).most_common(PAIRS)
+        rows = [[self.classes[k], self.classes[j], *(wrong[h][k, j] for h in self.heads)] for (k, j), _ in pairs]
+        return table("Most often confused", ["class", "taken for", *(TITLES[h] for h in self.heads)], rows)
+
+    def disagreements(self) -> list[dict[str, Any]]:
+        """Images that the heads answer differently, the surest answers first."""
+        if "sigmoid" not in self.heads:
+            return []
+        differ = [image for image in self.images if image["softmax"] != image["sigmoid"]]
+        return sorted(differ, key=lambda image: -(image["p"] + (image["s"] or 0)))[:PICTURES]
+
+    def examples(self, most: int = 12) -> list[dict[str, Any]]:
+        """A validation image of each class in turn, then a second of each."""
+        seen: Counter[int] = Counter()
+        turns = []
+        for image in self.images:
+            turns.append((seen[image["label"]], image["label"]))
+            seen[image["label"]] += 1
+        order = sorted(range(len(turns)), key=turns.__getitem__)
+        return [self.images[n] for n in order[:most]]
+
+    def said(self, image: dict[str, Any]) -> str:
+        """What an image is, and what the heads took it for, as a caption."""
+        answers = (f"{head} {self.classes[image[head]]}" for head in self.heads)
+        return f"{self.classes[image['label']]}: {', '.join(answers)}"
+
+
+def _accuracies(val: dict[str, Any]) -> str:
+    n, softmax, sigmoid = val["images"], val["softmax_top1"], val.get("sigmoid_top1")
+    said = f"On {n:,} validation images the softmax head is right in {softmax:.1f} %"
+    if sigmoid is None:
+        return f"{said}; no branch was trained before the stop."
+    return f"{said}, the sigmoid branch in {sigmoid:.1f} %."

@@ -1,0 +1,74 @@
+"""What a data set holds and how fast this machine is, in words: for Train and Evaluate. No widgets here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from bsoftmax import DualBranch
+from bsoftmax.data.sets import ImageSet, Skipped
+from bsoftmax.models import backbones, zoo
+
+from ..components.report import Block, listed
+from ..server.session import Store
+
+SHOWN = 200  # classes, or skipped files, written out
+TIMED = 8  # images in the pass whose time is taken
+
+_rates = Store(8)
+
+
+def left_out(skipped: Sequence[Skipped]) -> list[Block]:
+    """What was passed over and why, folded away; nothing where there is none."""
+    if not skipped:
+        return []
+    items = [f"{name}: {reason}" for name, reason in skipped[:SHOWN]]
+    items += [f"and {len(skipped) - SHOWN:,} more"] if len(skipped) > SHOWN else []
+    return [listed(f"{len(skipped):,} left out, and why", items, folded=True)]
+
+
+def firsts(images: ImageSet, most: int = 24) -> list[int]:
+    """The place of the first image of each class."""
+    first: dict[int, int] = {}
+    for n, k in enumerate(images.labels):
+        first.setdefault(k, n)
+    return [first[k] for k in sorted(first)[:most]]
+
+
+def passes_a_second(trunk: str) -> float:
+    """Images a second through a trunk on this machine, as one pass takes; its weights may be any."""
+
+    def measure() -> float:
+        if trunk in zoo.bundled():
+            model = zoo.open_model(trunk)
+            net, size = model.trunk, model.spec.preprocessing.size
+        else:
+            parts = backbones.build(trunk, None)
+            net, size = parts.trunk, parts.preprocessing.size
+        return _timed(net, size)
+
+    return _rates.get(trunk, measure)
+
+
+def passes_of(name: str, model: DualBranch) -> float:
+    """The same of a model that is open."""
+    return _rates.get(f"model {name}", lambda: _timed(model.trunk, model.spec.preprocessing.size))
+
+
+def _timed(net: nn.Module, size: int) -> float:
+    x = torch.zeros(TIMED, 3, size, size)
+    with torch.inference_mode():
+        net(x[:1])
+        start = time.perf_counter()
+        net(x)
+    return TIMED / (time.perf_counter() - start)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

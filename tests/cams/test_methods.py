@@ -1,0 +1,448 @@
+"""Every method, source and clamp against slow loops; the theory's identities; one trunk run; nothing left behind."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import combinations, product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import reference as ref
+import torch
+from torch import nn
+from toys import HEADS, C, N, counted, hooks, images, refusal, shake, toy
+
+from bsoftmax.cams import methods as cam_methods
+from bsoftmax.cams.methods import METHODS, class_map, explain, identical_by_construction, unavailable
+from bsoftmax.cams.sources import SOURCES
+from bsoftmax.cams.view import View
+from bsoftmax.models.backbones import build
+from bsoftmax.models.dual_branch import DualBranch
+from bsoftmax.models.spec import Spec
+
+GRADIENT = {key: (lambda case, alpha=alpha: alpha(case.F, case.G)) for key, alpha in ref.ALPHAS.items()}
+REFERENCES = GRADIENT | {
+    "ablationcam": lambda case: ref.ablationcam(case.F, case.score),
+    "scorecam": lambda case: ref.scorecam(case.F, case.x, case.score_of_image),
+    "eigencam": lambda case: ref.eigencam(case.F),
+}
+CLASS_FREE = {"eigencam"}  # weights without a meaningful sign: never clamped, and the features are centred
+PAPER_CLAMP = {"softmax": False, "sigmoid": True, "log-odds": False}
+LAYOUTS = [("gap", "4x4"), ("gap", "5x3"), ("mlp", "4x4"), ("mlp", "5x3"), ("token", "4x4"), ("norm", "4x4")]
+K = torch.tensor([1, 3])
+
+
+def close(got, expected, tolerance=1e-9):
+    got, expected = (v.detach().numpy() if isinstance(v, torch.Tensor) else v for v in (got, expected))
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * max(1, np.abs(expected).max()))
+
+
+@cache
+def model_of(head, maps="4x4"):
+    return toy(head, maps)
+
+
+@cache
+def case(head, maps, source, b):
+    """What the loops may know of image b: its features, the numeric gradient of the score, and the score itself."""
+    model, x = model_of(head, maps), images()
+    branch = model.sigmoid if source == "sigmoid" else model.softmax
+    F, tokens = (None if t is None else t[b] for t in model.trunk(x))
+
+    def score_of(F, tokens):
+        z = branch(model.neck(torch.as_tensor(F)[None], tokens if tokens is None else tokens[None]))[0]
+        return float(ref.SCORES[source](z.tolist(), int(K[b])))
+
+    def score_of_image(x):
+        F, tokens = model.trunk(torch.as_tensor(x)[None])
+        return score_of(F[0], tokens if tokens is None else tokens[0])
+
+    score = lambda F: score_of(F, tokens)
+    F = F.numpy()
+    return SimpleNamespace(
+        F=F, x=x[b].numpy(), score=score, score_of_image=score_of_image, G=ref.numeric_gradient(score, F)
+    )
+
+
+@cache
+def alpha_of(method, head, maps, source, b):
+    return REFERENCES[method](case(head, maps, source, b))
+
+
+# --- against the loops ------------------------------------------------------------------------------------------------
+
+
+def test_every_method_has_a_reference_and_every_reference_a_method():
+    assert METHODS.keys() == REFERENCES.keys()
+    assert SOURCES.keys() == ref.SCORES.keys() == PAPER_CLAMP.keys()
+    assert all(key == entry.key == cam_methods.find(key).key for key, entry in METHODS.items())
+
+
+@pytest.mark.parametrize("clamp", [None, True, False])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("head", "maps"), LAYOUTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_map_agrees_with_reference(method, head, maps, source, clamp):
+    model = model_of(head, maps)
+    if unavailable(model, method):
+        assert method == "cam"
+        assert head != "gap"
+        return
+    S = explain(model, images(), K, method, source, clamp)
+    clamped = (PAPER_CLAMP[source] if clamp is None else clamp) and method not in CLASS_FREE
+    for b in range(2):
+        F = ref.centred(case(head, maps, source, b).F) if method in CLASS_FREE else case(head, maps, source, b).F
+        close(S[b], ref.evidence(alpha_of(method, head, maps, source, b), F, clamped), 1e-6)
+    assert S.shape == (2, *map(int, maps.split("x")))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("head", HEADS)
+def test_gradient_agrees_with_finite_differences(head, source):
+    evidence = View(model_of(head), images()).evidence(source, K)
+    for b in range(2):
+        close(evidence.G[b], case(head, "4x4", source, b).G, 1e-8)
+
+
+def test_the_toys_put_every_sign_to_the_test():
+    """A clamp that did nothing, a branch equal to the head or maps of one sign would make the comparison empty."""
+    for head in HEADS:
+        view = View(model_of(head), images())
+        assert not torch.allclose(view.logits("softmax"), view.logits("sigmoid"))
+        for source in SOURCES:
+            G = view.evidence(source, K).G
+            assert G.min() < 0 < G.max()
+    assert View(model_of("token"), images()).F.min() < 0
+    assert (View(model_of("gap"), images()).F[:, 5] == 0).all()  # the dead channel
+
+
+def test_the_weights_follow_their_definitions_in_single_precision_at_real_scales():
+    """G of a 14x14 map with weights of 0.05 is 2.6e-4: its third power is below 2e-11."""
+    rng = np.random.default_rng(0)
+    F, G = rng.gamma(0.5, size=(2, N, 14, 14)), rng.normal(0, 2.6e-4, (2, N, 14, 14))
+    for key in ref.ALPHAS:
+        got = METHODS[key].weights(torch.tensor(F).float(), torch.tensor(G).float())
+        for b in range(2):
+            expected = ref.ALPHAS[key](F[b], G[b])
+            close(got[b].double().squeeze(), expected.squeeze(), np.abs(expected).max() * 1e-4)
+
+
+# --- the identities of design section 2 -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("maps", ["4x4", "5x3"])
+def test_gap_linear_makes_four_methods_one_map(source, maps):
+    model, x = model_of("gap", maps), images()
+    PQ = np.prod([int(n) for n in maps.split("x")])
+    S = {m: explain(model, x, K, m, source, clamp=False) for m in ("cam", "gradcam", "xgradcam", "hirescam")}
+    for method in ("gradcam", "xgradcam", "hirescam"):
+        close(S[method] * PQ, S["cam"])
+    clamped = {m: explain(model, x, K, m, source, clamp=True) for m in ("gradcam", "layercam", "gradcam++")}
+    close(clamped["layercam"], clamped["gradcam"])
+    assert not proportional(clamped["gradcam++"], clamped["gradcam"])
+    assert not proportional(S["gradcam"], clamped["layercam"])
+
+
+@pytest.mark.parametrize("source", ["softmax", "sigmoid"])
+def test_the_cam_adds_up_to_the_logit(source):
+    model, x = model_of("gap"), images(3)
+    bias = model.classifier(source).bias
+    for k in range(C):
+        S = explain(model, x, k, "cam", source, clamp=False)
+        close(S.mean((1, 2)) + bias[k], model(x)[source][:, k])
+
+
+def test_the_cam_of_gap_linear_is_the_weight_row_times_the_features():
+    model, x = model_of("gap"), images()
+    F = model.trunk(x)[0]
+    close(explain(model, x, 2, "cam", "softmax"), torch.einsum("n,bnpq->bpq", model.softmax.weight[2], F))
+    rectified = model.sigmoid.weight[2].clamp(min=0)
+    close(explain(model, x, 2, "cam", "sigmoid"), torch.einsum("n,bnpq->bpq", rectified, F))  # the paper's default
+
+
+def test_hires_cam_adds_up_to_the_change_of_any_line_through_zero():
+    """sum G F is the logit minus bias for every head that is linear in F; for the others it is not."""
+    model, x = model_of("norm"), images()
+    S = explain(model, x, K, "hirescam", "softmax", clamp=False)
+    assert not torch.allclose(S.sum((1, 2)) + model.softmax.bias[K], model(x)["softmax"].gather(1, K[:, None])[:, 0])
+
+
+def proportional(A, B):
+    """Whether every map of A is a positive multiple of its map in B (up to 1e-9 of its size)."""
+    A, B = A.flatten(1), B.flatten(1)
+    factor = (A * B).sum(1, keepdim=True) / (B * B).sum(1, keepdim=True)
+    return bool((factor > 0).all() and torch.allclose(A, factor * B, rtol=0, atol=1e-9 * float(A.abs().max())))
+
+
+@cache
+def timm_model(name):
+    torch.manual_seed(0)
+    parts = build(name, None, C)
+    model = DualBranch(parts, Spec(name, tuple("abcde"), parts.preprocessing, parts.layer))
+    for part in (model.trunk, model.neck, model.softmax, model.add_branch()):
+        shake(part)
+    return model.double()
+
+
+@pytest.mark.parametrize("clamp", [None, True, False])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("head", [*HEADS, "test_resnet", "test_convnext", "test_vit", "test_vit2", "test_mambaout"])
+def test_identical_by_construction_names_exactly_the_methods_that_agree(head, source, clamp):
+    real = head.startswith("test_")
+    model = timm_model(head) if real else model_of(head)
+    size = 160 if "vit" in head else 96
+    x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) if real else None
+    views = [View(model, x)] if real else [View(model, images(2, seed)) for seed in range(3)]
+    methods = [m for m in METHODS if unavailable(model, m) is None and not (real and METHODS[m].slow)]
+    maps = {m: torch.cat([class_map(v.evidence(source, K), m, clamp) for v in views]) for m in methods}
+    alive = torch.stack([S.flatten(1).abs().amax(1) > 0 for S in maps.values()]).all(0)  # some weights are all negative
+    assert alive.sum() >= 2
+    maps = {m: S[alive] for m, S in maps.items()}
+    named = {pair for g in identical_by_construction(model, source, clamp) for pair in combinations(sorted(g), 2)}
+    found = {pair for pair in combinations(sorted(methods), 2) if proportional(maps[pair[0]], maps[pair[1]])}
+    assert named == found
+
+
+def test_what_is_identical_depends_on_head_and_clamp_as_the_page_says():
+    said = lambda head, clamp: [set(group) for group in identical_by_construction(model_of(head), "softmax", clamp)]
+    assert said("gap", False) == [{"cam", "gradcam", "xgradcam", "hirescam"}]
+    assert said("gap", True) == [{"cam", "gradcam", "xgradcam", "hirescam", "layercam"}]
+    assert said("norm", False) == said("pooled mlp", False) == [{"gradcam", "xgradcam", "hirescam"}]
+    assert said("mlp", False) == said("token", False) == []
+    assert said("mlp", True) == said("token", True) == [{"hirescam", "layercam"}]
+    assert identical_by_construction(model_of("gap"), "sigmoid") != identical_by_construction(
+        model_of("gap"), "softmax"
+    )
+
+
+# --- against pytorch-grad-cam, run on the whole network ---------------------------------------------------------------
+
+
+class Whole(nn.Module):
+    """Trunk, neck and one classifier as one ordinary network, `layer` giving F."""
+
+    def __init__(self, model, branch):
+        super().__init__()
+        self.layer, self.neck, self.head = model.trunk.net, model.neck, model.classifier(branch)
+
+    def forward(self, x):
+        return self.head(self.neck(self.layer(x)))
+
+
+@pytest.mark.parametrize("branch", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("head", ["gap", "mlp", "norm"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("gradcam", "GradCAM"),
+        ("gradcam++", "GradCAMPlusPlus"),
+        ("xgradcam", "XGradCAM"),
+        ("layercam", "LayerCAM"),
+        ("hirescam", "HiResCAM"),
+        ("ablationcam", "AblationCAM"),
+        ("eigencam", "EigenCAM"),
+    ],
+)
+def test_map_agrees_with_pytorch_grad_cam(method, name, head, branch):
+    """Theirs rectifies, min-maxes and enlarges; ours goes through the same steps of theirs afterwards."""
+    peer = pytest.importorskip("pytorch_grad_cam")
+    scale = pytest.importorskip("pytorch_grad_cam.utils.image").scale_cam_image
+    target = pytest.importorskip("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
+    model, x = toy(head), images()
+    with torch.no_grad():  # so that their 1e-6 in the denominator of Grad-CAM++ decides nothing
+        for classifier in (model.softmax, model.sigmoid):
+            for p in list(classifier.parameters())[-2:]:
+                p *= 100
+    S = explain(model, x, K, method, branch, clamp=False).numpy()
+    if method == "ablationcam":  # theirs divides by the score, ours by its modulus; theirs is in single precision
+        S = S * np.sign(model(x)[branch].gather(1, K[:, None])[:, :, None].numpy())
+        model, x = model.float(), x.float()
+    whole = Whole(model, branch).requires_grad_(True)
+    with getattr(peer, name)(model=whole, target_layers=[whole.layer]) as theirs:
+        expected = theirs(input_tensor=x, targets=[target(int(k)) for k in K])
+    ours = [scale(scale(np.maximum(sign * S, 0), (24, 24))) for sign in ([1] if method != "eigencam" else [1, -1])]
+    assert S.max() > 0
+    for b in range(2):  # a singular vector has no sign in theirs
+        error = min(np.abs(candidate[b] - expected[b]).max() for candidate in ours)
+        assert error < (1e-3 if method == "ablationcam" else 2e-5)
+
+
+# --- one pass, nothing left behind ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_batch_equals_its_images_one_by_one(method, head):
+    model, x, k = model_of(head), images(4, seed=3), torch.tensor([0, 2, 2, 4])
+    if unavailable(model, method):
+        return
+    for source in SOURCES:
+        S = explain(model, x, k, method, source)
+        for b in range(4):
+            close(explain(model, x[b : b + 1], k[b : b + 1], method, source)[0], S[b])
+
+
+@pytest.mark.parametrize("head", ["gap", "mlp", "token"])
+def test_one_trunk_run_serves_every_quick_method_source_and_class(head):
+    model, x = model_of(head), images(3)
+    quick = [m for m in METHODS if METHODS[m].needs != "masked" and unavailable(model, m) is None]
+    assert len(quick) >= 7
+    with counted(model) as calls:
+        view = View(model, x)
+        view.logits("softmax"), view.logits("sigmoid")
+        for method, source, k in product(quick, SOURCES, (0, 4)):
+            class_map(view.evidence(source, k), method)
+    assert calls == [3]
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].needs != "masked"])
+def test_explaining_runs_the_trunk_once(method):
+    model = model_of("gap")
+    with counted(model) as calls:
+        explain(model, images(2), None, method)
+    assert calls == [2]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_score_cam_runs_the_trunk_once_a_channel_for_all_sources_and_classes(batch):
+    model = model_of("mlp")
+    with counted(model) as calls:
+        view = View(model, images(batch))
+        maps = [class_map(view.evidence(s, k), "scorecam") for s, k in product(SOURCES, (0, 1, 4))]
+    assert sum(calls) == batch * (N + 1)
+    assert not torch.allclose(maps[0], maps[1])
+    assert METHODS["scorecam"].slow
+    assert [m for m in METHODS if METHODS[m].slow] == ["scorecam"]
+
+
+def test_perturbing_in_chunks_changes_nothing_and_reports_progress(monkeypatch):
+    model, x = model_of("mlp"), images()
+    for method in ("scorecam", "ablationcam"):
+        whole = explain(model, x, K, method)
+        monkeypatch.setattr("bsoftmax.cams.view.CHUNK", 4)
+        seen = []
+        view = View(model, x)
+        tick = lambda done, of, seen=seen: seen.append((done, of))
+        close(class_map(view.evidence("sigmoid", K), method, tick=tick), whole)
+        monkeypatch.undo()
+        assert seen == [(4, 12), (6, 12), (10, 12), (12, 12)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_asked_before_does_not_show_in_the_next_answer(method):
+    """One view keeps weights by method: clamp, source, class and head must not leak from one question to another."""
+    model, x = model_of("gap"), images()
+    shared = View(model, x)
+    evidence = {(s, k): shared.evidence(s, k) for s in SOURCES for k in (0, 3)}
+    for clamp in (True, False, None, True):
+        for (source, k), asked in evidence.items():
+            close(class_map(asked, method, clamp), explain(model, x, k, method, source, clamp))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_another_classifier_may_stand_in_for_the_sources_own(method):
+    model, x = model_of("gap"), images()
+    view = View(model, x)
+    own = class_map(view.evidence("softmax", K), method, clamp=True)
+    guest = class_map(view.evidence("softmax", K, model.sigmoid), method, clamp=True)
+    close(guest, class_map(View(model, x).evidence("sigmoid", K), method, clamp=True))
+    assert METHODS[method].class_free or not torch.allclose(own, guest)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explaining_leaves_model_features_and_image_untouched(method):
+    model, x = toy("gap"), images()
+    model.requires_grad_(True)  # the hardest case: everything could receive a gradient
+    state, image = {k: v.clone() for k, v in model.state_dict().items()}, x.clone()
+    view = View(model, x)
+    F = view.F.clone()
+    for source in SOURCES:
+        S = class_map(view.evidence(source, K), method)
+        assert not S.requires_grad
+        assert S.grad_fn is None
+    assert not view.F.requires_grad
+    assert torch.equal(view.F, F)
+    assert torch.equal(x, image)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert hooks(model) == 0
+
+
+def test_the_hook_counter_counts():
+    layer = nn.Sequential(nn.Linear(1, 1))
+    layer[0].register_forward_hook(lambda *_: None)
+    assert hooks(layer) == 1
+
+
+def test_explaining_works_where_gradients_are_switched_off():
+    model, x = model_of("mlp"), images()
+    with torch.no_grad():
+        S = explain(model, x, K, "gradcam")
+    close(S, explain(model, x, K, "gradcam"))
+
+
+def test_eight_threads_on_one_view_give_what_one_gives():
+    model, x = toy("mlp"), images()
+    jobs = [(m, s, k) for m in METHODS if m != "cam" for s in SOURCES for k in (0, 3)]
+    ask = lambda view, job: class_map(view.evidence(job[1], job[2]), job[0])
+    alone = [ask(View(model, x), job) for job in jobs]
+    shared = View(model, x)
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda job: ask(shared, job), jobs))
+        apart = list(pool.map(lambda job: explain(model, x, job[2], job[0], job[1]), jobs))
+    for expected, one, other in zip(alone, together, apart):
+        close(one, expected, 1e-12)
+        close(other, expected, 1e-12)
+
+
+# --- what explain takes, and refuses ----------------------------------------------------------------------------------
+
+
+def test_the_class_explained_by_default_is_the_one_softmax_predicts():
+    model, x = model_of("gap"), images(4)
+    p, s = (model(x)[branch].argmax(1) for branch in ("softmax", "sigmoid"))
+    assert (p != s).any()
+    close(explain(model, x), explain(model, x, p))
+    close(explain(model, x), explain(model, x, p, "cam", "sigmoid", True))  # the paper's map is the default
+
+
+def test_a_class_may_be_one_number_for_all_images():
+    model, x = model_of("gap"), images(3)
+    close(explain(model, x, 2), explain(model, x, torch.tensor([2, 2, 2])))
+    assert explain(model, x, 0).shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"method": "gradcamm"}, "gradcamm"),
+        ({"source": "softmin"}, "softmin"),
+        ({"k": C}, f"from 0 to {C - 1}"),
+        ({"k": -1}, f"from 0 to {C - 1}"),
+        ({"k": torch.tensor([0, 99])}, "99"),
+        ({"k": torch.tensor([0, 1, 2])}, "one each, got [0, 1, 2]"),
+        ({"k": 1.5}, "1.5"),
+    ],
+)
+def test_bad_questions_are_refused_with_one_sentence(asked, named):
+    assert named in refusal(lambda: explain(model_of("gap"), images(), **asked))
+
+
+def test_a_method_that_the_head_does_not_allow_is_refused():
+    for head in ("mlp", "token", "norm", "pooled mlp"):
+        assert "Grad-CAM" in refusal(lambda head=head: explain(model_of(head), images(), 0, "cam"))
+        assert unavailable(model_of(head), "gradcam") is None
+    assert all(unavailable(model_of("gap"), m) is None for m in METHODS)
+
+
+def test_without_a_branch_the_sigmoid_source_is_refused_and_the_others_work():
+    model = toy("gap", branch=False)
+    assert "log-odds" in refusal(lambda: explain(model, images(), 0))
+    for source in ("softmax", "log-odds"):
+        close(explain(model, images(), 0, "gradcam", source), explain(toy("gap"), images(), 0, "gradcam", source))
+
+
+def test_refusals_of_the_registry_name_what_there_is():
+    assert all(key in refusal(lambda: cam_methods.find("x")) for key in METHODS)
+    assert "softmin" in refusal(lambda: identical_by_construction(model_of("gap"), "softmin"))

@@ -1,0 +1,243 @@
+"""The Evaluate tab as people and programs use it: in a real browser and through the API, mostly with a stand-in."""
+
+import os
+import sys
+import time
+import zipfile
+
+import pytest
+from paths import ROOT, TESTS
+
+pytest.importorskip("gradio")
+
+from gradio_client import Client, handle_file
+from toys import coloured
+
+from bsoftmax.data.limits import LIMITS
+from demo.app.layout import build_app
+from demo.app.theme import CSS, THEME
+from demo.server.session import Session
+from demo.workspace import jobs
+
+SHOTS = ROOT / "screenshots"
+SHOTS.mkdir(exist_ok=True)
+MARKUP = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"
+REAL = jobs.PROGRAM
+PREDICTED = (["localization", "fidelity"], 12, ["cam"], "", "predicted", "standard", 0)
+
+
+@pytest.fixture(scope="module")
+def app():
+    app = build_app(Session())
+    app.launch(
+        prevent_thread_lock=True, quiet=True, run_history=False, theme=THEME, css=CSS, max_file_size=LIMITS.zip_bytes
+    )
+    yield app
+    app.close()
+
+
+@pytest.fixture(autouse=True)
+def child(monkeypatch):
+    """The stand-in; a test may ask for the real one by setting PROGRAM again."""
+    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_evaluation.py")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A zip of two colours and a class whose name is markup."""
+    root = coloured(tmp_path_factory.mktemp("colours"), {"all": 6})
+    path = root / "colours.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((root / "all").rglob("*.png")):
+            name = MARKUP if file.parent.name == "red" else file.parent.name
+            archive.write(file, f"{name}/{file.name}")
+    return path
+
+
+@pytest.fixture
+def visit(chromium, app):
+    """Opens the Evaluate tab in browsers of their own; nothing may fail in any of them."""
+    contexts, errors = [], []
+
+    def opened(width=1280, scheme="light", tab="Evaluate"):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(app.local_url)
+        page.wait_for_selector("#compare [data-ready]")
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_selector("text=Model: wild20. Bring images" if tab == "Evaluate" else "#preview .sheet p")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+def ready(page):
+    page.wait_for_selector("#evaluate-samples img")
+    page.wait_for_function("!document.querySelector('#evaluate-go').disabled")
+
+
+def bring(page, path):
+    page.set_input_files("#evaluate-zip input[type=file]", path)
+    ready(page)
+
+
+def done(page):
+    page.wait_for_selector("#evaluate-table table")
+    page.wait_for_function("!document.querySelector('#evaluate-go').disabled")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_from_a_zip_to_the_table_and_names_are_only_text(visit, colours, width, scheme):
+    page = visit(width, scheme)
+    bring(page, colours)
+    assert "Localisation is left out" in page.locator("#evaluate-preview").inner_text()
+    assert MARKUP in page.locator("#evaluate-samples").inner_text()
+    page.locator("#evaluate-preview summary").first.click()
+    assert MARKUP in page.locator("#evaluate-preview").inner_text()
+    page.locator("#evaluate-go").click()
+    page.wait_for_selector("#evaluate-status table")  # fills while it runs
+    done(page)
+    assert "no source and no clamp differs" in page.locator("#evaluate-table .strong").inner_text()
+    page.locator("#evaluate-group").get_by_text("Fidelity").click()
+    page.wait_for_selector("#evaluate-table >> text=by Average Drop and against softmax unclamped:")
+    assert page.locator("#evaluate-table .whisker").count() == 5  # CAM = Grad-CAM, all but the baseline
+    assert (
+        MARKUP
+        in page.locator("#evaluate-best, #evaluate-worst").first.inner_text()
+        + page.locator("#evaluate-worst").inner_text()
+    )
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#evaluate-command textarea").input_value() == "bsoftmax evaluate colours.zip"
+    for button, name in (("md", "results.md"), ("csv", "results.csv"), ("json", "results.json")):
+        with page.expect_download() as download:
+            page.locator(f"#evaluate-results-{button}").click()
+        assert download.value.suggested_filename == name
+    page.locator("#evaluate-protocol button").first.click()
+    page.wait_for_selector("#evaluate-how table")
+    page.screenshot(path=SHOTS / f"evaluate-{width}.png", full_page=True)
+    page.locator("#evaluate-best button:has(img)").first.click()
+    page.wait_for_selector("#compare:visible")
+    assert page.evaluate("window.hit === undefined")
+
+
+@pytest.mark.browser
+def test_what_was_trained_is_measured_on_its_own_images_with_one_click(visit, colours):
+    page = visit(tab="Train")
+    page.set_input_files("#zip input[type=file]", colours)
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+    page.locator("#train-go").click()
+    page.wait_for_selector("#result table")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#evaluate-trained").click()
+    ready(page)
+    text = page.locator("#evaluate-preview").inner_text()
+    assert "3 images, of val." in text  # a fifth of six, of each of three classes
+    assert "Model: colours, both heads." in text
+    page.locator("#evaluate-go").click()
+    done(page)
+    page.locator("#evaluate-group").get_by_text("Fidelity").click()
+    page.locator("#evaluate-best button:has(img)").first.click()
+    page.wait_for_selector("#compare:visible")
+    page.wait_for_function("/colours/.test(document.querySelector('#compare').innerText)")
+    page.wait_for_timeout(1000)  # nothing that comes later may bring the first model back
+    assert "colours" in page.locator("#compare").inner_text()
+
+
+@pytest.mark.browser
+def test_two_browsers_the_second_waits_and_sees_nothing_of_the_first(visit, colours, child):
+    child.setenv("FAKE_JOB", "slow")
+    first, second = visit(), visit()
+    for page in (first, second):
+        bring(page, colours)
+        page.locator("#evaluate-go").click()
+        if page is first:
+            page.wait_for_selector("#evaluate-status table")
+    second.wait_for_selector("text=Waiting: 1 job ahead of yours.")
+    first.locator("#evaluate-stop").click()
+    done(first)
+    assert "Stopped early" in first.locator("#evaluate-table").inner_text()
+    second.wait_for_selector("#evaluate-status table")
+    second.locator("#evaluate-discard").click()
+    second.wait_for_selector("text=Discarded; your images are still here.")
+    second.wait_for_function("!document.querySelector('#evaluate-go').disabled")
+    second.wait_for_timeout(1000)
+    assert second.locator("#evaluate-table:visible").count() == 0
+
+
+@pytest.mark.browser
+def test_a_closed_tab_leaves_nothing_behind(visit, colours, child):
+    child.setenv("FAKE_JOB", "slow")
+    started = []
+    start = jobs.Job.__init__
+    child.setattr(jobs.Job, "__init__", lambda self, *a: started.append(self) or start(self, *a))
+    page = visit()
+    bring(page, colours)
+    page.locator("#evaluate-go").click()
+    page.wait_for_selector("#evaluate-status table")
+    (job,) = started
+    page.close()
+    for _ in range(100):
+        if not job.running and not job.folder.parent.parent.exists():
+            break
+        time.sleep(0.1)
+    assert not job.running
+    assert not job.folder.parent.parent.exists()
+
+
+@pytest.mark.browser
+def test_a_failure_is_a_sentence_and_the_page_lives(visit, colours, child):
+    child.setenv("FAKE_JOB", "error")
+    page = visit()
+    page.locator("#evaluate-trained").click()
+    page.wait_for_selector("text=Nothing has been trained here yet")
+    bring(page, colours)
+    page.locator("#evaluate-go").click()
+    page.wait_for_selector("#evaluate-status .error:has-text('name them alike')")
+    page.wait_for_function("!document.querySelector('#evaluate-go').disabled")
+    child.setenv("FAKE_JOB", "done")
+    page.locator("#evaluate-go").click()
+    done(page)
+
+
+def test_programs_evaluate_through_the_api(app, colours):
+    client, other = (Client(app.local_url, verbose=False) for _ in range(2))
+    client.predict(handle_file(colours), api_name="/evaluate_zip")
+    answer = client.predict("wild20", *PREDICTED, api_name="/evaluate")
+    assert "A note." in str(answer)
+    with pytest.raises(Exception, match="bring them again"):
+        other.predict("wild20", *PREDICTED, api_name="/evaluate")
+    with pytest.raises(Exception, match="evaluate again"):
+        other.predict("Fidelity", "", "cam", "", api_name="/evaluate_look")
+
+
+@pytest.mark.browser
+def test_the_sample_set_is_measured_by_the_real_command(visit, child):
+    child.setattr(jobs, "PROGRAM", REAL)
+    page = visit()
+    page.set_default_timeout(120_000)
+    page.locator("#evaluate-sample").click()
+    ready(page)
+    page.locator("#evaluate-settings button").first.click()
+    page.locator("#evaluate-limit input").fill("12")
+    page.locator("#evaluate-explain input").click()
+    page.get_by_role("option", name="The predicted class").click()
+    page.wait_for_selector("#evaluate-preview >> text=Localisation, explaining the predicted class")
+    page.wait_for_selector("#evaluate-preview >> text=12 of 60 images")
+    page.locator("#evaluate-go").click()
+    done(page)
+    table = page.locator("#evaluate-table").inner_text()
+    assert "CAM = Grad-CAM = XGrad-CAM = HiRes-CAM" in table
+    assert "On these 12 images" in table
+    assert page.locator("#curve-box_accuracy:visible, #curve-precision_recall:visible").count() == 2
+    assert page.locator("#evaluate-command textarea").input_value().split("\n") == [
+        "bsoftmax sample sample",
+        "bsoftmax evaluate sample --limit 12 --split val --explain predicted --batch 8 --out evaluation",
+    ]
+    page.screenshot(path=SHOTS / "evaluate-real.png", full_page=True)

@@ -1,0 +1,270 @@
+"""The Train tab as people and programs use it: in a real browser and through the API, mostly with a stand-in child."""
+
+import os
+import sys
+import time
+import zipfile
+
+import pytest
+from paths import ROOT, TESTS
+
+pytest.importorskip("gradio")
+
+import gradio as gr
+from gradio_client import Client, handle_file
+from toys import coloured, small_model
+
+from bsoftmax.data.limits import LIMITS
+from demo.app.layout import build_app
+from demo.app.theme import CSS, THEME
+from demo.server.session import Session
+from demo.workspace import jobs
+
+SHOTS = ROOT / "screenshots"
+SHOTS.mkdir(exist_ok=True)
+MARKUP = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"
+REAL = jobs.PROGRAM
+
+
+@pytest.fixture(scope="module")
+def app():
+    app = build_app(Session())
+    app.launch(
+        prevent_thread_lock=True, quiet=True, run_history=False, theme=THEME, css=CSS, max_file_size=LIMITS.zip_bytes
+    )
+    yield app
+    app.close()
+
+
+@pytest.fixture(autouse=True)
+def child(monkeypatch):
+    """The stand-in; a test may ask for the real one by setting PROGRAM again."""
+    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_job.py")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    """A zip of two colours and a class whose name is markup."""
+    root = coloured(tmp_path_factory.mktemp("colours"), {"all": 10})
+    path = root / "colours.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((root / "all").rglob("*.png")):
+            name = MARKUP if file.parent.name == "red" else file.parent.name
+            archive.write(file, f"{name}/{file.name}")
+    return path
+
+
+@pytest.fixture
+def visit(chromium, app):
+    """Opens the Train tab in browsers of their own; nothing may fail in any of them."""
+    contexts, errors = [], []
+
+    def opened(width=1280, scheme="light"):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(app.local_url)
+        page.wait_for_selector("#compare [data-ready]")
+        page.get_by_role("tab", name="Train").click()
+        page.wait_for_selector("#preview .sheet p")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+def bring(page, path):
+    page.set_input_files("#zip input[type=file]", path)
+    page.wait_for_selector("#samples img")
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+
+
+def compared(page):
+    """What the Compare tab says once it shows a model of one's own."""
+    page.wait_for_selector("#compare:visible")
+    page.wait_for_function("/colours|sample/.test(document.querySelector('#compare').innerText)")
+    return page.locator("#compare").inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_from_a_zip_to_both_heads_and_names_are_only_text(visit, colours, width, scheme):
+    page = visit(width, scheme)
+    assert "A zip may have up to" in page.locator("#limits").inner_text()
+    bring(page, colours)
+    assert MARKUP in page.locator("#preview").inner_text()
+    assert MARKUP in page.locator("#samples").inner_text()
+    page.screenshot(path=SHOTS / f"train-{width}-preview.png", full_page=True)
+    page.locator("#train-go").click()
+    page.wait_for_selector("#curves:visible")
+    page.wait_for_selector("#result table")
+    assert MARKUP in page.locator("#result").inner_text()
+    assert "100.0 %" in page.locator("#result").inner_text()
+    assert page.locator("#result table").count() == 2
+    assert page.locator("#command textarea").input_value().startswith("bsoftmax train colours.zip")
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+    page.screenshot(path=SHOTS / f"train-{width}-done.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for button, suffix in (("#get-checkpoint", ".safetensors"), ("#get-card", ".md")):
+        with page.expect_download() as download:
+            page.locator(button).click()
+        assert download.value.suggested_filename == f"colours{suffix}"
+    page.locator("#see").click()
+    text = compared(page)
+    assert "Softmax head" in text
+    assert "Sigmoid branch" in text
+    page.wait_for_timeout(1000)  # nothing that comes later may bring the first model back
+    assert "colours" in compared(page)
+    assert page.locator("#own-examples img").count() >= 3
+    assert "colours" not in page.url
+    assert "own-" not in page.url
+    assert page.evaluate("window.hit === undefined")
+
+
+@pytest.mark.browser
+def test_a_picture_the_heads_disagree_on_opens_in_compare(visit, colours):
+    page = visit()
+    bring(page, colours)
+    page.locator("#train-go").click()
+    page.wait_for_selector("#differing img")
+    page.locator("#differing button:has(img)").first.click()
+    compared(page)
+    turn = int(page.eval_on_selector("#compare [data-ready]", "e => e.dataset.ready"))
+    page.locator("#own-examples button:has(img)").last.click()
+    page.wait_for_function(f"Number(document.querySelector('#compare [data-ready]').dataset.ready) > {turn}")
+    assert "colours" in compared(page)
+    page.get_by_role("tab", name="All methods").click()
+    page.wait_for_selector("#grid [data-ready]")
+
+
+@pytest.mark.browser
+def test_two_browsers_the_second_waits_and_sees_nothing_of_the_first(visit, colours, child):
+    child.setenv("FAKE_JOB", "slow")
+    first, second = visit(), visit()
+    for page in (first, second):
+        bring(page, colours)
+        page.locator("#train-go").click()
+        if page is first:
+            page.wait_for_selector("#curves:visible")
+    second.wait_for_selector("text=Waiting: 1 job ahead of yours.")
+    first.locator("#train-stop").click()
+    first.wait_for_selector("#result table")
+    second.wait_for_selector("#curves:visible")
+    second.locator("#train-discard").click()
+    second.wait_for_selector("text=Discarded; your images are still here.")
+    second.wait_for_function("!document.querySelector('#train-go').disabled")
+    second.wait_for_timeout(1000)
+    assert second.locator("#result:visible").count() == 0
+    assert "Discarded" in second.locator("#status").inner_text()
+    second.get_by_role("tab", name="Compare").click()
+    second.get_by_role("button", name="Model").first.click()
+    second.locator("#model input").click()
+    assert "colours" not in second.get_by_role("listbox").inner_text()
+
+
+@pytest.mark.browser
+def test_a_closed_tab_leaves_nothing_behind(visit, colours, child):
+    child.setenv("FAKE_JOB", "slow")
+    started = []
+    start = jobs.Job.__init__
+    child.setattr(jobs.Job, "__init__", lambda self, *a: started.append(self) or start(self, *a))
+    page = visit()
+    bring(page, colours)
+    page.locator("#train-go").click()
+    page.wait_for_selector("#curves:visible")
+    (job,) = started
+    page.close()
+    for _ in range(100):
+        if not job.running and not job.folder.parent.parent.exists():
+            break
+        time.sleep(0.1)
+    assert not job.running
+    assert not job.folder.parent.parent.exists()
+
+
+@pytest.mark.browser
+def test_classes_brought_one_by_one_and_a_notice_that_names_one_runs_nothing(visit, tmp_path):
+    root = coloured(tmp_path, {"all": 4})
+    page = visit()
+    page.get_by_role("tab", name="Class by class").click()
+
+    def add(name, colour):
+        page.fill("#class-name input, #class-name textarea", name)
+        page.set_input_files("#class-files input[type=file]", sorted((root / "all" / colour).iterdir()))
+        page.wait_for_selector("#class-files >> text=0.png")
+        page.locator("#add-class").click()
+
+    add(MARKUP, "red")
+    page.wait_for_selector("#preview >> text=Add at least one more class.")
+    add(MARKUP, "green")
+    page.wait_for_selector("text=There is a class")
+    assert page.evaluate("window.hit === undefined")
+    page.fill("#class-name input, #class-name textarea", "green")
+    page.locator("#add-class").click()
+    page.wait_for_selector("#preview table")
+    assert MARKUP in page.locator("#preview table").inner_text()
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+    assert page.evaluate("window.hit === undefined")
+
+
+@pytest.mark.browser
+def test_a_failed_training_is_a_sentence_and_the_page_lives(visit, colours, child):
+    child.setenv("FAKE_JOB", "kill")
+    page = visit()
+    bring(page, colours)
+    page.locator("#train-go").click()
+    page.wait_for_selector("#status .error:has-text('want of memory')")
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+    child.setenv("FAKE_JOB", "done")
+    page.locator("#train-go").click()
+    page.wait_for_selector("#result table")
+
+
+@pytest.mark.browser
+def test_a_checkpoint_can_be_dragged_back_in(visit, tmp_path):
+    path = small_model((MARKUP, "green")).save(tmp_path / "mine.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])
+    page = visit()
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("button", name="Model").first.click()
+    page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
+    page.wait_for_selector("text=not a readable safetensors file")
+    page.set_input_files("input[type=file][accept*=safetensors]", path)
+    page.wait_for_function("document.querySelector('#compare').innerText.includes('mine · test_resnet')")
+    assert page.locator("#model input").input_value() == "mine"
+    assert page.evaluate("window.hit === undefined")
+
+
+def test_programs_train_through_the_api(app, colours):
+    client, other = Client(app.local_url, verbose=False), Client(app.local_url, verbose=False)
+    client.predict(handle_file(colours), api_name="/bring_zip")
+    answer = client.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, api_name="/train")
+    token = next(part["model"] for part in answer if isinstance(part, dict) and part.get("model"))
+    labels = other.predict(handle_file(gr.get_image("lion.jpg")), token, api_name="/classify")  # whoever has the token
+    assert {c["label"] for c in labels["confidences"]} == {MARKUP, "blue", "green"}
+    with pytest.raises(Exception, match="bring them again"):
+        other.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, api_name="/train")
+
+
+@pytest.mark.browser
+def test_the_sample_set_is_trained_by_the_real_command(visit, child):
+    child.setattr(jobs, "PROGRAM", REAL)
+    page = visit()
+    page.set_default_timeout(120_000)
+    page.locator("#use-sample").click()
+    page.wait_for_selector("#preview table")
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+    page.locator("#train-go").click()
+    page.wait_for_selector("#result table")
+    assert page.locator("#command textarea").input_value().split("\n") == [
+        "bsoftmax sample sample", "bsoftmax train sample --classes own --out sample.safetensors",
+    ]  # fmt: skip
+    page.screenshot(path=SHOTS / "train-real.png", full_page=True)
+    page.locator("#see").click()
+    text = compared(page)
+    assert "sample · " in text
+    assert "Sigmoid branch" in text
