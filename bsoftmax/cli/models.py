@@ -11,18 +11,18 @@ from ..models import backbones, checkpoints, zoo
 def run(options: argparse.Namespace) -> None:
     """Lists what --model accepts."""
     for name, path in zoo.bundled().items():
-        try:
-            meta = checkpoints.read(path)[1]
-            print(
-                f"{name:14} bundled: {meta['trunk']}, {len(meta['classes'])} classes, "
-                f"{json.dumps(meta.get('metrics', {}))}"
-            )
-        except ValueError as error:  # one bad file must not hide the others
-            print(f"{name:14} cannot be opened: {error}")
+        meta = checkpoints.read(path)[1]
+        print(
+            f"{name:14} bundled: {meta['trunk']}, {len(meta['classes'])} classes, {json.dumps(meta.get('metrics', {}))}"
+        )
     for name, entry in backbones.BACKBONES.items():
         local = backbones.local_weights(entry.timm)
         where = f"local file {local}" if local else f"weights {entry.timm} from the Hub"
         print(f"{name:14} {entry.note}; {where if entry.complete else 'some layers fresh: train it'}")
+    for name in zoo.local_trunks():
+        print(f"{name:14} generic cut; local file {backbones.local_weights(name)}")
+    for file, why in zoo.unreadable().items():
+        print(f"{file:14} cannot be opened: {why}")
     print("Any other timm name, or the path of a .safetensors checkpoint, works too.")
 
 

@@ -84,7 +84,7 @@ def find(name: str) -> Backbone:
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    if timm.is_model(name) and _is_tag(name):
+    if is_trunk(name):
         return Backbone(name, surgery.generic, "generic cut", size=None, stride=16)
     known = [*BACKBONES, *timm.list_models()]
     near = difflib.get_close_matches(name.split(".")[0], known, n=3, cutoff=0.5)
@@ -93,7 +93,10 @@ def find(name: str) -> Backbone:
     )
 
 
-def _is_tag(name: str) -> bool:
+def is_trunk(name: str) -> bool:
+    """Whether timm knows an architecture, and the tag behind its dot if there is one."""
+    if not timm.is_model(name):
+        return False
     try:
         timm.get_pretrained_cfg(name)
     except RuntimeError:  # timm knows the architecture but not the tag behind the dot

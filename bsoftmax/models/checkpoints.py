@@ -58,6 +58,20 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     return path
 
 
+def format_of(path: Path) -> str | None:
+    """What a file says its format is, from its header alone; None for weights that another program wrote.
+
+    Raises CheckpointError when the file is missing, damaged or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = (file.metadata() or {}).get("format")
+        # other writers put a plain word there, as in "pt"; ours is JSON
+        return json.loads(said) if said and said.startswith('"') else None
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise _unreadable(path) from error
+
+
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads tensors and metadata of a file written by `write`.
 
@@ -66,20 +80,22 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {str(path)!r}: check the path.")
+    if (found := format_of(path)) != FORMAT:
+        raise CheckpointError(
+            f"{path.name!r} was not written by bsoftmax (format {found!r}, expected {FORMAT!r}); weights of a timm "
+            "trunk are named with --weights, or lie in checkpoints/ under the trunk's name."
+        )
     try:
         with safe_open(path, framework="pt") as file:
-            text = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = {key: json.loads(value) for key, value in text.items()}
+            metadata = {key: json.loads(value) for key, value in file.metadata().items()}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise CheckpointError(
-            f"{path.name!r} is not a readable safetensors file; pickled checkpoints are never opened."
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path.name!r} was not written by bsoftmax (format {metadata.get('format')!r}, expected {FORMAT!r})."
-        )
+        raise _unreadable(path) from error
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path.name!r} holds numbers that are not finite (in {key!r}): train it again.")
     return tensors, metadata
+
+
+def _unreadable(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path.name!r} is not a readable safetensors file; pickled checkpoints are never opened.")

@@ -8,7 +8,9 @@ from pathlib import Path
 import timm
 
 from ..data.sets import ImageSet
-from .backbones import BACKBONES, WeightsError
+from . import checkpoints
+from .backbones import BACKBONES, WeightsError, is_trunk, weights_folder
+from .checkpoints import FORMAT
 from .dual_branch import DualBranch
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -16,13 +18,47 @@ DEFAULT = "wild20"
 
 
 def bundled() -> dict[str, Path]:
-    """The models that came with the program, by name."""
-    return {path.stem: path for path in sorted(CHECKPOINTS.glob("*.safetensors")) if "." not in path.stem}
+    """The models that came with the program, by name.
+
+    Weights of timm trunks may lie in the same folder, and a file that cannot be read hides no other.
+    """
+    return {path.stem: path for path in _files(CHECKPOINTS) if "." not in path.stem and _is(path, FORMAT)}
+
+
+def local_trunks() -> list[str]:
+    """The timm names whose weights lie in the local folder, of trunks without an entry of their own."""
+    entries = {entry.timm for entry in BACKBONES.values()}
+    stems = [path.stem for path in _files(weights_folder()) if _is(path, None)]
+    return [stem for stem in stems if stem not in entries and is_trunk(stem)]
+
+
+def unreadable() -> dict[str, str]:
+    """The files beside the bundled models that cannot be read, and why."""
+    out = {}
+    for path in _files(CHECKPOINTS):
+        try:
+            checkpoints.format_of(path)
+        except checkpoints.CheckpointError as error:
+            out[path.name] = str(error)
+    return out
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _is(path: Path, wanted: str | None) -> bool:
+    """Whether a file names this format; None: that of weights which another program wrote."""
+    try:
+        return checkpoints.format_of(path) == wanted
+    except checkpoints.CheckpointError:
+        return False
 
 
 def names() -> list[str]:
-    """What can be opened by name: the bundled models first, then the trunks with an entry of their own."""
-    return [*bundled(), *(name for name, entry in BACKBONES.items() if entry.complete)]
+    """What can be opened by name: bundled models, trunks with an entry of their own, trunks whose weights are here."""
+    complete = [name for name, entry in BACKBONES.items() if entry.complete]
+    return list(dict.fromkeys([*bundled(), *complete, *local_trunks()]))
 
 
 def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", unfilled: bool = False) -> DualBranch:

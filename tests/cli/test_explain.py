@@ -161,6 +161,129 @@ def test_models_names_weights_that_are_already_here(run, tmp_path):
     assert re.search(r"^resnet50 .*local file .*resnet50\.tv_in1k\.safetensors", run("models")[1], re.M)
 
 
+@pytest.fixture
+def mixed(folder, tmp_path, monkeypatch):
+    """One folder with a checkpoint of ours, weights of a timm trunk as timm saves them, and a damaged file."""
+    import shutil
+
+    import timm
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(zoo, "CHECKPOINTS", tmp_path)  # which is the folder of weights too, see `run`
+    shutil.copy(folder / "both.safetensors", tmp_path / "mine.safetensors")
+    net = timm.create_model("test_resnet")
+    save_file(net.state_dict(), tmp_path / "test_resnet.safetensors", metadata={"format": "pt"})
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    return tmp_path
+
+
+def test_checkpoints_and_weights_of_trunks_lie_side_by_side(run, mixed):
+    """A file of weights in the folder once made `models`, `explain`, `diagnose` and the page end with its error."""
+    code, out, err = run("models")
+    assert (code, err) == (0, "")
+    assert re.search(r"^mine +bundled: test_resnet, 3 classes", out, re.M)
+    assert re.search(r"^test_resnet +generic cut; local file .*test_resnet\.safetensors", out, re.M)
+    assert re.search(r"^broken.safetensors +cannot be opened: .*not a readable safetensors file", out, re.M)
+    assert zoo.names()[0] == "mine"
+    assert "test_resnet" in zoo.names()
+    assert "broken" not in " ".join(zoo.names())
+    for name in ("mine", "test_resnet"):
+        assert run("explain", "@/wide.png", "--model", name, "--out", "m.npz")[0] == 0
+        assert run("diagnose", name)[0] == 0
+    code, _, err = run("explain", "@/wide.png", "--model", "test_resnet.safetensors", "--out", "n.npz")
+    assert code == 2
+    assert "was not written by bsoftmax" in err
+    assert "--weights" in err
+
+
+# --- a folder of photographs in, a folder of files out ----------------------------------------------------------------
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Four photographs in two folders, two of one stem, one that is none, and what no person put there."""
+    rng = np.random.default_rng(0)
+    for name in ("album/a.png", "album/a.jpg", "album/trip/b.png", "album/.hidden/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "album" / "torn.jpg").write_bytes(b"\xff\xd8 no picture")
+    (tmp_path / "album" / "notes.txt").write_text("not a picture")
+    return tmp_path / "album"
+
+
+def made(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_folder_gets_a_file_for_each_photograph(run, album, tmp_path):
+    code, out, err = run("explain", "album", "--model", "@/both.safetensors", "--out", "maps/", "--format", "both")
+    assert code == 0
+    assert "Traceback" not in err
+    names = ["a.jpg", "a.png", "trip/b"]  # two of one stem keep their endings
+    assert made(tmp_path / "maps") == sorted(["options.json", *(f"{n}{e}" for n in names for e in (".npz", ".png"))])
+    assert "counted out: torn.jpg (" in out
+    assert "wrote the maps of 3 photographs into maps" in out
+    run("explain", "album/trip/b.png", "--model", "@/both.safetensors", "--out", "one.npz")
+    alone, among = np.load("one.npz"), np.load("maps/trip/b.npz")
+    assert {n.split("|", 1)[1] for n in alone.files if "|" in n} == {
+        n.split("|", 1)[1] for n in among.files if "|" in n
+    }
+    for name in among.files:
+        if "|" in name:
+            np.testing.assert_array_equal(among[name], alone["b.png|" + name.split("|", 1)[1]])
+
+
+def test_a_second_run_does_only_what_is_missing(run, album, tmp_path, monkeypatch):
+    words = ("explain", "album", "--model", "@/both.safetensors", "--out", "maps/", "--format", "npz")
+    run(*words)
+    before = (tmp_path / "maps" / "trip" / "b.npz").stat().st_mtime_ns
+    (tmp_path / "maps" / "a.png.npz").unlink()
+    looked = []
+    from bsoftmax.cli import explain as command
+
+    monkeypatch.setattr(command, "open_view", lambda m, p, k, real=command.open_view: looked.append(p) or real(m, p, k))
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "2 of 4 photographs are done already" in out
+    assert [path.name for path in looked] == ["a.png", "torn.jpg"]
+    assert (tmp_path / "maps" / "trip" / "b.npz").stat().st_mtime_ns == before
+    code, _, err = run(*words, "--clamp", "on")
+    assert code == 2
+    assert "other options" in err
+
+
+def test_a_stop_keeps_what_was_made(run, album, tmp_path, monkeypatch):
+    from bsoftmax.cli import explain as command
+
+    def interrupted(model, path, k, real=command.open_view):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return real(model, path, k)
+
+    monkeypatch.setattr(command, "open_view", interrupted)
+    code, _, err = run("explain", "album", "--model", "@/both.safetensors", "--out", "maps/")
+    assert code == 130
+    assert "kept" in err
+    assert made(tmp_path / "maps") == ["a.jpg.png", "a.png.png", "options.json"]
+
+
+def test_a_figure_of_too_many_photographs_is_refused_before_it_is_drawn(run, tmp_path):
+    (tmp_path / "many").mkdir()
+    for n in range(61):
+        (tmp_path / "many" / f"{n}.png").touch()
+    code, _, err = run("explain", "many", "--model", "@/both.safetensors")
+    assert code == 2
+    assert "61" in err
+    assert "--out" in err
+
+
+def test_a_folder_may_be_one_figure_too(run, album, tmp_path):
+    (album / "torn.jpg").unlink()
+    code, _, _ = run("explain", "album", "--model", "@/both.safetensors", "--out", "all.npz")
+    assert code == 0
+    assert len(np.load("all.npz").files) == 1 + 3 * 2
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 E = ("explain", "@/wide.png", "--model", "@/both.safetensors")
