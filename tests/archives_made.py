@@ -12,7 +12,7 @@ from PIL import Image
 
 from bsoftmax.data.layouts import read_data
 from bsoftmax.data.limits import LIMITS
-from bsoftmax.images.drawing import KINDS, picture
+from bsoftmax.images.drawing import KINDS, draw_image
 
 NAMES = tuple(KINDS)
 WNIDS = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916")
@@ -20,7 +20,7 @@ WNIDS = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n0339
 
 def drawn(k: int, n: int, size: tuple[int, int], seed: int = 0):
     """Picture n of kind k: RGB image, mask bool [h, w], inclusive box. The same for the same numbers."""
-    return picture(NAMES[k], size, np.random.default_rng([seed, k, n]))
+    return draw_image(NAMES[k], size, np.random.default_rng([seed, k, n]))
 
 
 def save(image: Image.Image, path: Path) -> Path:

@@ -98,11 +98,11 @@ def distort(view: View, k: int, method: str, distortion: Distortion) -> Outcome:
         raise ValueError(f"Expected a view of one picture, got {len(view.F)}.")
     own = {branch: view.model.classifier(branch) for branch in branches(view.model)}
     new = classifiers(view.model, distortion, k)
-    (before, l0), (after, l1) = (_asked(view, k, method, made, SOURCES) for made in (own, new))
+    (before, l0), (after, l1) = (_maps_and_logits(view, k, method, made, SOURCES) for made in (own, new))
     return Outcome(before, after, l0, l1, _numbers(before, after, l0, l1, k))
 
 
-def redrawn(
+def distorted_maps(
     view: View, k: int, method: str, distortion: Distortion
 ) -> tuple[dict[tuple[str, bool], Tensor], dict[str, Tensor]]:
     """Maps and logits after a distortion, of those sources and classifiers that it can move.
@@ -111,10 +111,10 @@ def redrawn(
     """
     made = classifiers(view.model, distortion, k)
     moving = {key for key in made if key == "softmax" or distortion.both}
-    return _asked(view, k, method, made, moving | ({"log-odds"} if distortion.only else set()))
+    return _maps_and_logits(view, k, method, made, moving | ({"log-odds"} if distortion.only else set()))
 
 
-def _asked(
+def _maps_and_logits(
     view: View, k: int, method: str, made: dict[str, nn.Module], keys: Collection[str]
 ) -> tuple[dict[tuple[str, bool], Tensor], dict[str, Tensor]]:
     """Maps by (source, clamp) and logits by branch, each head passed once."""
@@ -139,17 +139,17 @@ def _numbers(before: dict, after: dict, l0: dict[str, Tensor], l1: dict[str, Ten
         truth = torch.tensor([k])
         out["s"] = [float(logits["sigmoid"][k].sigmoid()) for logits in (l0, l1)]
         out["branch_loss"] = [float(balanced_bce(logits["sigmoid"][None], truth)) for logits in (l0, l1)]
-    out["maps"] = {key: moved(before[key, c], after[key, c]) for key, c in before if c == SOURCES[key].clamp}
+    out["maps"] = {key: map_changes(before[key, c], after[key, c]) for key, c in before if c == SOURCES[key].clamp}
     return out
 
 
-def moved(a: Tensor, b: Tensor, tau: float = TAU) -> dict[str, float]:
+def map_changes(a: Tensor, b: Tensor, tau: float = TAU) -> dict[str, float]:
     """How far a map went: Spearman rank correlation, IoU of the boxes at tau, share of positions that changed sign."""
-    iou = distortions.box_iou(*(shown_box(S, tau) for S in (a, b)))
+    iou = distortions.box_iou(*(box_of_map(S, tau) for S in (a, b)))
     return {"spearman": distortions.spearman(a, b), "box_iou": iou, "sign_changes": distortions.sign_changes(a, b)}
 
 
-def shown_box(S: Tensor, tau: float = TAU) -> render.Box | None:
+def box_of_map(S: Tensor, tau: float = TAU) -> render.Box | None:
     """The box of a map as it is shown: enlarged, rectified, min-maxed; None for a blank one."""
     fine = render.enlarge(S.cpu().numpy())
     return None if render.is_blank(S) else render.box_at(render.scaled([fine])[0].values, tau)
@@ -169,7 +169,7 @@ def gauge(classifier: nn.Module) -> dict[str, Any]:
     return {"mean_norm": norm, "row_norm": row, "share": norm / max(row, 1e-12), "per_channel": per_channel}
 
 
-def alike(model: DualBranch) -> dict[str, float] | None:
+def row_cosines(model: DualBranch) -> dict[str, float] | None:
     """Mean cosine of a class's two rows, w_k of softmax and of the branch: as they are, and less their class means.
 
     None where there is no branch, or where the last layers read different vectors (an MLP's).
@@ -196,12 +196,12 @@ def tolerance(
     scale = float(weight[k].square().mean().sqrt())
     everywhere = tuple(range(weight.shape[1]))
     clamp = SOURCES["softmax"].clamp
-    start = shown_box(methods.class_map(view.evidence("softmax", k), method, clamp)[0])
+    start = box_of_map(methods.class_map(view.evidence("softmax", k), method, clamp)[0])
 
     def holds(delta: float) -> bool:
         made = classifiers(view.model, Distortion(channels or everywhere, delta), k)
         S = methods.class_map(view.evidence("softmax", k, made["softmax"]), method, clamp)[0]
-        return distortions.box_iou(start, shown_box(S)) > 0.5
+        return distortions.box_iou(start, box_of_map(S)) > 0.5
 
     def first_loss(sign: int) -> float | None:
         grid = sign * scale * np.geomspace(reach / 2**12, reach, steps)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..images import render
 from ..images.figures import Figure, Panel, Row, figure
-from ..utils.files import whole
+from ..utils.files import atomic_open
 from .effects import Distortion, Outcome, distort
 from .sources import SOURCES
 from .view import View
@@ -43,7 +43,7 @@ def _note(outcome: Outcome, source: str) -> str:
     return f"rank corr. {moved['spearman']:.2f}, box IoU {moved['box_iou']:.2f}"
 
 
-def partly(distortion: Distortion, t: float) -> Distortion:
+def scaled_by(distortion: Distortion, t: float) -> Distortion:
     """A share t of a distortion: every number in it times t."""
     scaled = {name: getattr(distortion, name) * t for name in ("delta", "flip", "uniform")}
     return dataclasses.replace(distortion, **scaled, centre=distortion.centre and t > 0)
@@ -63,11 +63,11 @@ def write_gif(
     ways = np.sin(np.linspace(0, np.pi, FRAMES)) ** 2
     frames = []
     for n, t in enumerate(ways):
-        part = partly(distortion, float(t))
+        part = scaled_by(distortion, float(t))
         frames.append(_frame(image, distort(view, k, method, part), part))
         if tick:
             tick(n + 1, len(ways))
-    with whole(path) as file:
+    with atomic_open(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
     return path
 

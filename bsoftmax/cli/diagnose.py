@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> None:
             f"{branch}: norm of the class-mean row {gauge['mean_norm']:.4g}, of a row {gauge['row_norm']:.4g}: "
             f"{gauge['share']:.1%} (0 %: centred, the gauge weight decay pulls to)"
         )
-    if alike := effects.alike(model):
+    if alike := effects.row_cosines(model):
         print(
             f"a class's rows in the two heads: mean cosine {alike['rows']:.3f}, less their class means "
             f"{alike['centred']:.3f}"

@@ -11,7 +11,7 @@ from ..cams import effects, methods
 from ..cams.sweep import before_after, write_gif
 from ..images.export import save_figure
 from ..models import zoo
-from ..utils.files import whole
+from ..utils.files import atomic_open
 from .arguments import add_class, add_method, add_model
 from .console import open_view, progress_bar, ticker
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
         save_figure(before_after(image, label, methods.METHODS[method].label, outcome, distortion), out)
     said = {"image": options.image, "model": options.model, "class": model.classes[k], "method": method}
     said |= {"distortion": effects.protocol(distortion), "tau": effects.TAU, **outcome.numbers}
-    with whole(out.with_suffix(".json")) as file:
+    with atomic_open(out.with_suffix(".json")) as file:
         file.write(json.dumps(said, indent=2).encode())
     print(f"{distortion.equation()}: max |dp| {outcome.numbers['max_dp']:.1e}")
     for source, moved in outcome.numbers["maps"].items():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from ..utils.text import brief, shortened
+from ..utils.text import quoted, shortened
 from .file_tree import FileTree, readable
 from .limits import LIMITS, bytes_in_words
 from .sets import Annotation, DataError, Skipped
@@ -22,7 +22,9 @@ HEADER = ["path", "x0", "y0", "x1", "y1"]
 TABLE, MASKS = "boxes.csv", "masks"
 
 
-def places(tree: FileTree, sizes: dict[str, Size], given: Path | None, skipped: list[Skipped]) -> dict[str, Annotation]:
+def read_annotations(
+    tree: FileTree, sizes: dict[str, Size], given: Path | None, skipped: list[Skipped]
+) -> dict[str, Annotation]:
     """What boxes.csv or a COCO file in the root, or the file given, and the folder masks/ say of these pictures.
 
     Boxes are inclusive pixels of the upright picture. Empty when nothing is said of any picture; otherwise a Truth
@@ -33,12 +35,12 @@ def places(tree: FileTree, sizes: dict[str, Size], given: Path | None, skipped: 
         return {}
     annotations = {}
     for name, size in sizes.items():
-        mine = tuple(clip(box, size, f"{where}: the box of {brief(name)}") for box, where in boxes.get(name, ()))
+        mine = tuple(clip_box(box, size, f"{where}: the box of {quoted(name)}") for box, where in boxes.get(name, ()))
         annotations[name] = Annotation(size, mine, (masks[name],) if name in masks else ())
     return annotations
 
 
-def placed(tree: FileTree, given: Path | None) -> bool:
+def may_have_annotations(tree: FileTree, given: Path | None) -> bool:
     """Whether something may be known of places: then every picture's size is needed."""
     folders, files = tree.listing()
     return given is not None or MASKS in folders or any(f == TABLE or f.lower().endswith(".json") for f in files)
@@ -86,20 +88,20 @@ def _said(tree: FileTree, given: Path | None) -> tuple[str, Iterator[tuple[str, 
     """The file that speaks of boxes and its rows (name, box, place in the file), or None."""
     if given is not None:
         if (text := FileTree(given.parent).text(given.name)) is None:
-            raise DataError(f"There is no file {brief(str(given))}: name a CSV with the header path,x0,y0,x1,y1.")
-        rows = _coco(given.name, text) if given.suffix.lower() == ".json" else table(given.name, text)
+            raise DataError(f"There is no file {quoted(str(given))}: name a CSV with the header path,x0,y0,x1,y1.")
+        rows = _coco(given.name, text) if given.suffix.lower() == ".json" else parse_csv(given.name, text)
         if rows is None:
-            raise DataError(f"Expected COCO annotations (images, annotations) in {brief(given.name)}: check the file.")
+            raise DataError(f"Expected COCO annotations (images, annotations) in {quoted(given.name)}: check the file.")
         return given.name, rows
     if (text := tree.text(TABLE)) is not None:
-        return TABLE, table(TABLE, text)
+        return TABLE, parse_csv(TABLE, text)
     for name in tree.listing()[1]:
         if name.lower().endswith(".json") and (rows := _coco(name, tree.text(name) or "")) is not None:
             return name, rows
     return None
 
 
-def table(file: str, text: str) -> Iterator[tuple[str, Box, str]]:
+def parse_csv(file: str, text: str) -> Iterator[tuple[str, Box, str]]:
     """The rows of a CSV with the header path,x0,y0,x1,y1: name, inclusive box in pixels, place in the file.
 
     Raises DataError that names file and line.
@@ -108,11 +110,11 @@ def table(file: str, text: str) -> Iterator[tuple[str, Box, str]]:
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
         if header != HEADER:
-            raise DataError(f"Expected the header path,x0,y0,x1,y1 in {file} line 1, found {brief(','.join(header))}.")
+            raise DataError(f"Expected the header path,x0,y0,x1,y1 in {file} line 1, found {quoted(','.join(header))}.")
         for row in reader:
             if row:
                 where = f"{file} line {reader.line_num}"
-                yield row[0], corners(row[1:], where), where
+                yield row[0], parse_box(row[1:], where), where
     except csv.Error as error:
         raise DataError(f"{file} line {reader.line_num} is no line of a CSV ({error}): mend it.") from None
 
@@ -123,19 +125,19 @@ def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
         csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
 
 
-def corners(cells: Sequence[object], where: str) -> Box:
+def parse_box(cells: Sequence[object], where: str) -> Box:
     """Four numbers x0, y0, x1, y1 with x0 <= x1 and y0 <= y1. Raises DataError that begins with `where`."""
     try:
         x0, y0, x1, y1 = (float(cell) for cell in cells)
     except (TypeError, ValueError):
         x0 = math.nan
     if not math.isfinite(x0) or not (math.isfinite(x1) and x0 <= x1 and math.isfinite(y1) and y0 <= y1):
-        found = brief(",".join(str(cell) for cell in cells))
+        found = quoted(",".join(str(cell) for cell in cells))
         raise DataError(f"{where}: expected four numbers x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, found {found}.")
     return x0, y0, x1, y1
 
 
-def clip(box: Box, size: Size, what: str) -> Box:
+def clip_box(box: Box, size: Size, what: str) -> Box:
     """The part of a box within a picture of (w, h) pixels. Raises DataError when none of it is."""
     right, bottom = size[0] - 1, size[1] - 1
     x0, y0, x1, y1 = box
@@ -145,7 +147,7 @@ def clip(box: Box, size: Size, what: str) -> Box:
 
 
 def _coco(file: str, text: str) -> Iterator[tuple[str, Box, str]] | None:
-    """The boxes of a COCO file, [x, y, w, h] as inclusive corners; None when it is another kind of JSON."""
+    """The boxes of a COCO file, [x, y, w, h] as inclusive parse_box; None when it is another kind of JSON."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -170,10 +172,10 @@ def _annotations(file: str, found: dict) -> Iterator[tuple[str, Box, str]]:
             x, y, w, h = (float(value) for value in entry["bbox"])
         except (KeyError, TypeError, ValueError):
             raise DataError(f"{where}: expected a bbox of four numbers x, y, w, h: mend it.") from None
-        yield names[entry["image_id"]], corners((x, y, x + w - 1, y + h - 1), where), where
+        yield names[entry["image_id"]], parse_box((x, y, x + w - 1, y + h - 1), where), where
 
 
-def voc(file: str, text: str) -> tuple[Size, tuple[Box, ...]]:
+def parse_voc(file: str, text: str) -> tuple[Size, tuple[Box, ...]]:
     """Size (w, h) and boxes of an annotation in the XML of PASCAL VOC and ImageNet, numbers as they stand.
 
     Raises DataError for what is no such XML; document types, with which XML can blow up, are refused unread.
@@ -187,4 +189,4 @@ def voc(file: str, text: str) -> tuple[Size, tuple[Box, ...]]:
         found = [[b.findtext(key) for key in ("xmin", "ymin", "xmax", "ymax")] for b in root.iter("bndbox")]
     except (ElementTree.ParseError, ValueError):
         raise DataError(f"{file}: expected XML with the picture's size and bndbox entries: mend it.") from None
-    return size, tuple(clip(corners(box, file), size, f"{file}: a box") for box in found)
+    return size, tuple(clip_box(parse_box(box, file), size, f"{file}: a box") for box in found)

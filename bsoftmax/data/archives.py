@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from ..images.read import SUFFIXES, ImageError, check_header
-from ..utils.text import brief, shortened
-from .file_tree import MANIFEST, FileTree, Tick, Unpacked, building, hidden
+from ..utils.text import quoted, shortened
+from .file_tree import MANIFEST, FileTree, Tick, Unpacked, atomic_folder, hidden
 from .limits import LIMITS, MB, Limits, bytes_in_words
 from .sets import DataError, Skipped
 
@@ -51,7 +51,7 @@ def unpack(
     path = Path(path)
     folder = Path(work) / _key(path, limits)
     if not (folder / MANIFEST).is_file():
-        with building(folder, ArchiveError) as draft, _opened(path, limits) as archive:
+        with atomic_folder(folder, ArchiveError) as draft, _opened(path, limits) as archive:
             members, skipped = _members(archive.infolist(), limits)
             if check:
                 check(Unpacked(draft, dict.fromkeys((name for name, _ in members), draft)))
@@ -70,7 +70,7 @@ def _key(path: Path, limits: Limits) -> str:
         size = path.stat().st_size
         if size > limits.zip_bytes:
             raise ArchiveError(
-                f"Expected a zip of at most {bytes_in_words(limits.zip_bytes)}, but {brief(path.name)} has "
+                f"Expected a zip of at most {bytes_in_words(limits.zip_bytes)}, but {quoted(path.name)} has "
                 f"{bytes_in_words(size)}: bring fewer or smaller pictures."
             )
         digest = hashlib.sha256(repr(limits).encode())
@@ -78,7 +78,7 @@ def _key(path: Path, limits: Limits) -> str:
             while block := file.read(MB):
                 digest.update(block)
     except OSError as error:
-        raise ArchiveError(f"{brief(path.name)} cannot be read ({error.strerror}): check the file.") from None
+        raise ArchiveError(f"{quoted(path.name)} cannot be read ({error.strerror}): check the file.") from None
     return digest.hexdigest()[:16]
 
 
@@ -114,7 +114,7 @@ def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
             raise
         except (*_DAMAGED, OSError):
             raise ArchiveError(
-                f"{brief(path.name)} is not a zip, or was cut off on its way: make it again and bring the whole file."
+                f"{quoted(path.name)} is not a zip, or was cut off on its way: make it again and bring the whole file."
             ) from None
         with archive:
             yield archive
@@ -142,7 +142,7 @@ def _members(infos: Iterable[zipfile.ZipInfo], limits: Limits) -> tuple[list, li
             f"{bytes_in_words(total)}: bring fewer or smaller pictures."
         )
     if not members:
-        first = f" ({brief(skipped[0].name)} was passed over: {skipped[0].reason})" if skipped else ""
+        first = f" ({quoted(skipped[0].name)} was passed over: {skipped[0].reason})" if skipped else ""
         raise ArchiveError(
             f"The zip holds no pictures{first}: put the pictures of each class in a folder and zip those."
         )
@@ -170,15 +170,15 @@ def _passed_over(info: zipfile.ZipInfo, path: PurePosixPath, limits: Limits) -> 
 def _check_member(info: zipfile.ZipInfo, name: str, limits: Limits) -> None:
     """Raises ArchiveError for an entry that says something against the whole zip."""
     if info.flag_bits & 0x1:
-        raise ArchiveError(f"The zip is encrypted ({brief(name)} needs a password): bring one without a password.")
+        raise ArchiveError(f"The zip is encrypted ({quoted(name)} needs a password): bring one without a password.")
     if info.compress_type not in _READABLE:
         raise ArchiveError(
-            f"{brief(name)} is compressed by a method other than Deflate (number {info.compress_type}): make the zip "
+            f"{quoted(name)} is compressed by a method other than Deflate (number {info.compress_type}): make the zip "
             "again with ordinary compression."
         )
     if info.file_size > limits.ratio_from and info.file_size > limits.ratio * max(info.compress_size, 1):
         raise ArchiveError(
-            f"{brief(name)} would unpack to more than {limits.ratio} times its size, as zip bombs do and pictures do "
+            f"{quoted(name)} would unpack to more than {limits.ratio} times its size, as zip bombs do and pictures do "
             "not: leave it out."
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..images.read import ImageError, check_header
-from ..utils.text import brief, shortened
+from ..utils.text import quoted, shortened
 from .sets import Skipped
 
 Tick = Callable[[int, int], None]  # how much is done, of how much
@@ -159,7 +159,7 @@ def readable(
 
 
 @contextmanager
-def building(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
+def atomic_folder(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
     """An empty folder to fill, which takes its name when it is left; another process may do the same meanwhile.
 
     Raises `problem` when it cannot be written, and leaves nothing behind then.
@@ -178,9 +178,11 @@ def building(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
         if (folder / MANIFEST).is_file():  # another process was first
             return
         if error.errno in _FULL:
-            advice = f"The disk is full: free some space, or choose another folder than {brief(str(folder.parent))}."
+            advice = f"The disk is full: free some space, or choose another folder than {quoted(str(folder.parent))}."
         else:
-            advice = f"Could not write below {brief(str(folder.parent))} ({error.strerror or error}): check the folder."
+            advice = (
+                f"Could not write below {quoted(str(folder.parent))} ({error.strerror or error}): check the folder."
+            )
         raise problem(advice) from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..images.read import SUFFIXES
-from ..utils.text import brief, shortened, shown
-from .annotations import MASKS, placed, places
+from ..utils.text import printable, quoted, shortened
+from .annotations import MASKS, may_have_annotations, read_annotations
 from .file_tree import FileTree, Tick, readable
 from .limits import Limits
 from .sets import DataError, DataSet, ImageSet, Skipped
@@ -19,7 +19,7 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 
 
 @dataclass(frozen=True)
-class Request:
+class ReadOptions:
     """How a source is to be read: the limits, progress, and where its pictures and boxes lie if not where they do."""
 
     limits: Limits
@@ -29,7 +29,7 @@ class Request:
     before: tuple[Skipped, ...] = ()  # what was passed over while the source was unpacked
 
 
-class Found(NamedTuple):
+class FoundImage(NamedTuple):
     """A picture of a class folder: its name in the tree, and the folder's."""
 
     name: str
@@ -37,11 +37,11 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Survey:
+class ClassFolders:
     """What the names alone say: the tree without folders around everything, and by split its folder and pictures."""
 
     tree: FileTree
-    splits: dict[str, tuple[str, list[Found]]]
+    splits: dict[str, tuple[str, list[FoundImage]]]
     skipped: list[Skipped]
 
 
@@ -62,7 +62,7 @@ def split_folders(folders: Sequence[str]) -> dict[str, str]:
     return found if "train" in found and len(found) > 1 else {}
 
 
-def survey(tree: FileTree, limits: Limits) -> Survey:
+def find_class_folders(tree: FileTree, limits: Limits) -> ClassFolders:
     """Reads the names of class folders and nothing else; what lies beside them is passed over with a reason.
 
     Raises DataError when there are no classes, too many, or too many images.
@@ -87,10 +87,10 @@ def survey(tree: FileTree, limits: Limits) -> Survey:
         )
     if not everything:
         _refuse_empty(tree)
-    return Survey(tree, found, skipped)
+    return ClassFolders(tree, found, skipped)
 
 
-def _pictures(tree: FileTree, at: str, skipped: list[Skipped]) -> list[Found]:
+def _pictures(tree: FileTree, at: str, skipped: list[Skipped]) -> list[FoundImage]:
     folders, files = tree.listing(at)
     if at:
         skipped += [_beside(f"{at}/{f}") for f in files if _is_picture(f)]
@@ -101,7 +101,7 @@ def _pictures(tree: FileTree, at: str, skipped: list[Skipped]) -> list[Found]:
         start = f"{at}/{folder}" if at else folder
         for name in tree.walk(start):
             if _is_picture(name):
-                found.append(Found(name, folder))
+                found.append(FoundImage(name, folder))
             else:
                 skipped.append(Skipped(shortened(name), "it is not a picture"))
     return found
@@ -129,28 +129,28 @@ def _refuse_empty(tree: FileTree) -> None:
     )
 
 
-def read_folders(tree: FileTree, request: Request) -> DataSet:
+def read_folders(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads `<class>/**/<image>`, or the same below train/, val/ and test/, with what is known of places.
 
     Classes are the folder names, sorted; one without a sound picture is left out. Raises DataError when fewer than two
     are left, or something goes beyond the limits.
     """
-    seen = survey(tree, request.limits)
+    seen = find_class_folders(tree, options.limits)
     tree = seen.tree
     names = [f.name for _, pictures in seen.splits.values() for f in pictures]
-    known = placed(tree, request.boxes)
-    sizes, broken = readable(tree, names, sys.maxsize if known else request.limits.headers, request.tick)
+    known = may_have_annotations(tree, options.boxes)
+    sizes, broken = readable(tree, names, sys.maxsize if known else options.limits.headers, options.tick)
     skipped = [*seen.skipped, *broken]
     folders = {f.folder for _, pictures in seen.splits.values() for f in pictures}
     kept = {f.folder for _, pictures in seen.splits.values() for f in pictures if f.name in sizes}
     skipped += [
         Skipped(shortened(f), "no picture in it can be read, so this class is left out") for f in sorted(folders - kept)
     ]
-    if len(kept) < request.limits.least_classes:
-        _refuse_few(sorted(kept), [*request.before, *skipped])
+    if len(kept) < options.limits.least_classes:
+        _refuse_few(sorted(kept), [*options.before, *skipped])
     number = {folder: k for k, folder in enumerate(sorted(kept))}
-    annotations = places(tree, sizes, request.boxes, skipped) if known else {}
-    classes = distinct([shown(folder) for folder in number])
+    annotations = read_annotations(tree, sizes, options.boxes, skipped) if known else {}
+    classes = distinct([printable(folder) for folder in number])
     splits = {}
     for split, (at, pictures) in seen.splits.items():
         pictures = [f for f in pictures if f.name in sizes]
@@ -159,15 +159,15 @@ def read_folders(tree: FileTree, request: Request) -> DataSet:
             paths=tuple(tree.path(f.name) for f in pictures),
             labels=tuple(number[f.folder] for f in pictures),
             classes=classes,
-            names=tuple(shown(f.name.removeprefix(f"{at}/" if at else "")) for f in pictures),
+            names=tuple(printable(f.name.removeprefix(f"{at}/" if at else "")) for f in pictures),
             annotations=tuple(annotations[f.name] for f in pictures) if annotations else (),
         )
     return DataSet("folders", {split: images for split, images in splits.items() if len(images)}, tuple(skipped))
 
 
 def _refuse_few(kept: Sequence[str], skipped: Sequence[Skipped]) -> None:
-    found = f"only the class {brief(kept[0])}" if kept else "none"
-    first = f" ({brief(skipped[0].name)} was passed over: {skipped[0].reason[:150]})" if skipped else ""
+    found = f"only the class {quoted(kept[0])}" if kept else "none"
+    first = f" ({quoted(skipped[0].name)} was passed over: {skipped[0].reason[:150]})" if skipped else ""
     raise DataError(f"Expected at least two classes with pictures, found {found}{first}: put each class in a folder.")
 
 

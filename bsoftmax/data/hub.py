@@ -9,16 +9,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..images.read import SUFFIXES, ImageError, check_header
-from ..utils.text import brief, shortened, shown
-from .file_tree import MANIFEST, Tick, building
-from .folders import SPLITS, Request, distinct
+from ..utils.text import printable, quoted, shortened
+from .file_tree import MANIFEST, Tick, atomic_folder
+from .folders import SPLITS, ReadOptions, distinct
 from .sets import DataError, DataSet, ImageSet, Skipped
 
 PREFIX = "hf:"
 _MAGIC = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"GI": ".gif", b"BM": ".bmp"}
 
 
-def read_hub(source: str, work: str | Path, request: Request) -> DataSet:
+def read_hub(source: str, work: str | Path, options: ReadOptions) -> DataSet:
     """Reads "hf:owner/name[:config]": its column of images, and its first column of class labels.
 
     The pictures are written into work/hf-<hash>/ as they are stored, once. Raises DataError when `datasets` is not
@@ -28,10 +28,10 @@ def read_hub(source: str, work: str | Path, request: Request) -> DataSet:
     if not (folder / MANIFEST).is_file():
         found = _load(source)
         total = sum(len(rows) for rows in found.values())
-        if total > request.limits.images:
-            raise DataError(f"Expected at most {request.limits.images:,} images, {brief(source)} has {total:,}.")
-        with building(folder, DataError) as draft:
-            (draft / MANIFEST).write_text(json.dumps(_write(source, found, draft, request.tick)), encoding="utf-8")
+        if total > options.limits.images:
+            raise DataError(f"Expected at most {options.limits.images:,} images, {quoted(source)} has {total:,}.")
+        with atomic_folder(folder, DataError) as draft:
+            (draft / MANIFEST).write_text(json.dumps(_write(source, found, draft, options.tick)), encoding="utf-8")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     classes = tuple(manifest["classes"])
     splits = {
@@ -61,7 +61,7 @@ def _load(source: str) -> dict[str, Any]:
         found = datasets.load_dataset(name, config or None)
     except Exception as error:  # network, permissions, names, formats: as many kinds as the Hub has
         why = shortened((str(error).splitlines() or [""])[0].rstrip("."), 200)
-        raise DataError(f"{brief(source)} cannot be loaded from the Hub ({type(error).__name__}: {why}).") from None
+        raise DataError(f"{quoted(source)} cannot be loaded from the Hub ({type(error).__name__}: {why}).") from None
     own = {name: key for key, names in SPLITS.items() for name in names}
     parts = {own.get(key, key): rows for key, rows in found.items()} if hasattr(found, "items") else {"all": found}
     return parts if len(parts) > 1 else {"all": next(iter(parts.values()))}
@@ -73,7 +73,7 @@ def _columns(source: str, features: dict[str, Any]) -> tuple[str, str]:
     }
     for kind, what in (("Image", "images"), ("ClassLabel", "class labels")):
         if not kinds[kind]:
-            raise DataError(f"{brief(source)} has no column of {what}: its columns are {brief(', '.join(features))}.")
+            raise DataError(f"{quoted(source)} has no column of {what}: its columns are {quoted(', '.join(features))}.")
     return kinds["Image"][0], kinds["ClassLabel"][0]
 
 
@@ -86,7 +86,7 @@ def _write(source: str, found: dict[str, Any], draft: Path, tick: Tick | None) -
     done, total = 0, sum(len(rows) for rows in found.values())
     for split, rows in found.items():
         image, label = _columns(source, rows.features)
-        classes = distinct([shown(str(name)) for name in rows.features[label].names])
+        classes = distinct([printable(str(name)) for name in rows.features[label].names])
         splits[split] = []
         for n, row in enumerate(_stored(rows.cast_column(image, datasets.Image(decode=False)))):
             name = f"{split}/{n:08d}"

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from ..images.read import SUFFIXES
 from ..utils.text import shortened
-from .annotations import Box, Size, corners, voc
+from .annotations import Box, Size, parse_box, parse_voc
 from .file_tree import FileTree
-from .folders import Request, unwrap
-from .official import Row, gather, lines, mat
+from .folders import ReadOptions, unwrap
+from .official import ListedImage, build_data_set, parse_lines, read_mat
 from .sets import DataError, DataSet, Skipped
 
 _WNID = re.compile(r"n\d{8}")
@@ -52,27 +52,27 @@ def _wnids(tree: FileTree, folder: str) -> list[str]:
     return [name for name in tree.listing(folder)[0] if _WNID.fullmatch(name)]
 
 
-def read_imagenet(tree: FileTree, request: Request) -> DataSet:
+def read_imagenet(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads train/<wnid>/ and val/, flat or in folders, with the boxes of val; classes are the wnids, sorted.
 
     The classes of a flat val come from LOC_val_solution.csv, the development kit or the XML. Boxes are those of the
     XML, else of LOC_val_solution.csv; their numbers are taken as they stand. Raises DataError when val has no classes.
     """
     place = _place(tree)
-    solution = dict(lines(place.lists, _SOLUTION, _solved, "an image and its boxes"))
+    solution = dict(parse_lines(place.lists, _SOLUTION, _solved, "an image and its boxes"))
     train, val = _in_folders(place.data, "train"), _in_folders(place.data, "val")
     annotations = _Annotations.of(place.base)
     unknown = []
     if not val:
         val, unknown = _flat(place, solution, annotations)
-    listed = list(lines(place.lists, _MAPPING, lambda line: line.split()[0], "a synset and its name"))
+    listed = list(parse_lines(place.lists, _MAPPING, lambda line: line.split()[0], "a synset and its name"))
     classes = sorted({*listed, *(wnid for _, wnid in (*train, *val))})
     number = {wnid: k for k, wnid in enumerate(classes)}
     splits = {
-        "train": [Row(name, number[wnid]) for name, wnid in train],
-        "val": [Row(name, number[wnid], *_boxes(name, annotations, solution)) for name, wnid in val],
+        "train": [ListedImage(name, number[wnid]) for name, wnid in train],
+        "val": [ListedImage(name, number[wnid], *_boxes(name, annotations, solution)) for name, wnid in val],
     }
-    found = gather("imagenet", splits, classes, place.data, request)
+    found = build_data_set("imagenet", splits, classes, place.data, options)
     return replace(found, skipped=(*found.skipped, *unknown))
 
 
@@ -96,7 +96,7 @@ def _solved(line: str) -> tuple[str, tuple[str, tuple[Box, ...]]]:
     found = _BOX.findall(text)
     if not found:
         raise ValueError
-    return stem, (found[0][0], tuple(corners(box.split(), f"{_SOLUTION}, {stem}") for _, box in found))
+    return stem, (found[0][0], tuple(parse_box(box.split(), f"{_SOLUTION}, {stem}") for _, box in found))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _boxes(name: str, annotations: _Annotations, solution: Solution) -> tuple[tu
     stem = PurePosixPath(name).stem
     text = annotations.text(stem)
     if text is not None:
-        size, boxes = voc(f"{stem}.xml", text)
+        size, boxes = parse_voc(f"{stem}.xml", text)
         return boxes, size
     return solution.get(stem, ("", ()))[1], None
 
@@ -154,10 +154,10 @@ def _devkit(base: FileTree) -> Iterator[tuple[str, str]]:
     if base.path(_TRUTH) is None:
         return
     try:
-        wnid = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in mat(base, _META, "synsets")}
+        wnid = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in read_mat(base, _META, "synsets")}
     except (KeyError, TypeError, IndexError):
         raise DataError(f"Expected ILSVRC2012_ID and WNID of every synset in {_META}: bring the kit's own.") from None
-    for n, number in enumerate(lines(base, _TRUTH, int, "a class number")):
+    for n, number in enumerate(parse_lines(base, _TRUTH, int, "a class number")):
         if number not in wnid:
             raise DataError(f"{_TRUTH} line {n + 1}: {number} is no class of meta.mat: bring the kit's own pair.")
         yield f"ILSVRC2012_val_{n + 1:08d}", wnid[number]

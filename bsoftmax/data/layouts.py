@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.text import brief
+from ..utils.text import quoted
 from .archives import unpack
 from .file_tree import FileTree, Tick
-from .folders import Request, read_folders, survey
+from .folders import ReadOptions, find_class_folders, read_folders
 from .hub import PREFIX, read_hub
 from .imagenet import is_imagenet, read_imagenet
 from .limits import UNLIMITED, Limits
@@ -29,7 +29,7 @@ class Layout:
     key: str
     title: str
     detect: Callable[[FileTree], bool]
-    read: Callable[[FileTree, Request], DataSet]
+    read: Callable[[FileTree, ReadOptions], DataSet]
 
 
 LAYOUTS = {
@@ -58,16 +58,16 @@ def read_data(
     progress of what is under way. `images`: where the pictures of metadata lie. `boxes`: a CSV or COCO file.
     Raises DataError (a ValueError) whose message says what was expected, what was found, what to do.
     """
-    request = Request(limits or UNLIMITED, tick, *(Path(p) if p else None for p in (images, boxes)))
+    options = ReadOptions(limits or UNLIMITED, tick, *(Path(p) if p else None for p in (images, boxes)))
     if str(source).startswith(PREFIX):
-        return read_hub(str(source), work, request)
+        return read_hub(str(source), work, options)
     path = Path(source)
     if path.is_dir():
-        return _read(FileTree(path.resolve()), request)
+        return _read(FileTree(path.resolve()), options)
     if not path.is_file():
-        raise DataError(f"There is no folder or zip {brief(str(source))}: check the path.")
-    tree, skipped = unpack(path, work, request.limits, tick, lambda names: _precheck(names, request.limits))
-    data = _read(tree, replace(request, before=tuple(skipped)))
+        raise DataError(f"There is no folder or zip {quoted(str(source))}: check the path.")
+    tree, skipped = unpack(path, work, options.limits, tick, lambda names: _precheck(names, options.limits))
+    data = _read(tree, replace(options, before=tuple(skipped)))
     return replace(data, skipped=(*skipped, *data.skipped))
 
 
@@ -78,14 +78,14 @@ def _layout(tree: FileTree) -> Layout:
 def _precheck(names: FileTree, limits: Limits) -> None:
     """Refuses class folders by their names alone, before anything is unpacked."""
     if _layout(names).key == "folders":
-        survey(names, limits)
+        find_class_folders(names, limits)
 
 
-def _read(tree: FileTree, request: Request) -> DataSet:
-    data = _layout(tree).read(tree, request)
-    limits, found = request.limits, sum(map(len, data.splits.values()))
+def _read(tree: FileTree, options: ReadOptions) -> DataSet:
+    data = _layout(tree).read(tree, options)
+    limits, found = options.limits, sum(map(len, data.splits.values()))
     if not found:
-        raise DataError(f"Found no pictures in {brief(tree.root.name)}: check that they lie where their list says.")
+        raise DataError(f"Found no pictures in {quoted(tree.root.name)}: check that they lie where their list says.")
     if found > limits.images or len(data.classes) > limits.classes:
         raise DataError(
             f"Expected at most {limits.images:,} images in {limits.classes:,} classes, found {found:,} in "
@@ -121,11 +121,11 @@ def _own(train: ImageSet, val: ImageSet, key: str) -> tuple[ImageSet, ImageSet, 
     strange = [name for name, a, b in zip(train.classes, learnt, asked) if b and not a]
     if strange:
         raise DataError(
-            f"{key} holds classes of which train has no image, the first is {brief(strange[0])}: add images to train, "
+            f"{key} holds classes of which train has no image, the first is {quoted(strange[0])}: add images to train, "
             f"or take the class out of {key}."
         )
     absent = [name for name, a, b in zip(train.classes, learnt, asked) if a and not b]
-    some = ", ".join(map(brief, absent[:3])) + (", ..." if len(absent) > 3 else "")
+    some = ", ".join(map(quoted, absent[:3])) + (", ..." if len(absent) > 3 else "")
     note = f"; {len(absent)} classes have no image in {key}: {some}" if absent else ""
     return train, val, f"The data's own split: {len(train):,} images in train, {len(val):,} in {key}{note}."
 
@@ -137,7 +137,7 @@ def _drawn(images: ImageSet, share: float, seed: int) -> tuple[list[int], list[i
         places = np.flatnonzero(labels == k)
         if len(places) == 1:
             raise DataError(
-                f"The class {brief(name)} has one image, but needs one to train on and one to validate with: add "
+                f"The class {quoted(name)} has one image, but needs one to train on and one to validate with: add "
                 "images, or take the class out."
             )
         if len(places):

@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..utils.text import brief, shown
-from .annotations import Box, Size, clip, corners
+from ..utils.text import printable, quoted
+from .annotations import Box, Size, clip_box, parse_box
 from .file_tree import FileTree, readable
-from .folders import Request, distinct, unwrap
+from .folders import ReadOptions, distinct, unwrap
 from .sets import Annotation, DataError, DataSet, ImageSet, Skipped
 
 T = TypeVar("T")
 
 
-class Row(NamedTuple):
+class ListedImage(NamedTuple):
     """A picture as a list has it: name below the pictures' folder, label, and what is known of places in it."""
 
     name: str
@@ -31,20 +31,24 @@ class Row(NamedTuple):
     ignore: Path | None = None
 
 
-def gather(
-    layout: str, splits: Mapping[str, Sequence[Row]], classes: Sequence[str], pictures: FileTree, request: Request
+def build_data_set(
+    layout: str,
+    splits: Mapping[str, Sequence[ListedImage]],
+    classes: Sequence[str],
+    pictures: FileTree,
+    options: ReadOptions,
 ) -> DataSet:
     """The set that lists describe; missing and broken pictures are passed over with a reason.
 
     Raises DataError when no picture is where the lists say.
     """
     found, skipped = {}, []
-    names = distinct([shown(name) for name in classes])
+    names = distinct([printable(name) for name in classes])
     for split, rows in splits.items():
         placed = any(row.boxes or row.masks for row in rows)
         bare = placed and any(row.size is None for row in rows)  # boxes without a size: every header is needed
-        limit = sys.maxsize if bare else request.limits.headers
-        sizes, broken = readable(pictures, [row.name for row in rows], limit, request.tick)
+        limit = sys.maxsize if bare else options.limits.headers
+        sizes, broken = readable(pictures, [row.name for row in rows], limit, options.tick)
         skipped += broken
         kept = [row for row in rows if row.name in sizes]
         found[split] = ImageSet(
@@ -52,24 +56,24 @@ def gather(
             paths=tuple(pictures.path(row.name) for row in kept),
             labels=tuple(row.label for row in kept),
             classes=names,
-            names=tuple(shown(row.name) for row in kept),
-            annotations=tuple(_truth(row, row.size or sizes[row.name]) for row in kept) if placed else (),
+            names=tuple(printable(row.name) for row in kept),
+            annotations=tuple(_annotation(row, row.size or sizes[row.name]) for row in kept) if placed else (),
         )
     if not any(map(len, found.values())):
         listed = sum(map(len, splits.values()))
         raise DataError(
-            f"None of the {listed:,} pictures listed can be read in {brief(str(pictures.root))}: put them there, or "
+            f"None of the {listed:,} pictures listed can be read in {quoted(str(pictures.root))}: put them there, or "
             "say where they are (images)."
         )
     return DataSet(layout, {split: images for split, images in found.items() if len(images)}, tuple(skipped))
 
 
-def _truth(row: Row, size: Size) -> Annotation:
-    boxes = tuple(clip(box, size, f"The box of {brief(row.name)}") for box in row.boxes)
+def _annotation(row: ListedImage, size: Size) -> Annotation:
+    boxes = tuple(clip_box(box, size, f"The box of {quoted(row.name)}") for box in row.boxes)
     return Annotation(size, boxes, row.masks, row.ignore)
 
 
-def lines(tree: FileTree, name: str, parse: Callable[[str], T], expected: str) -> Iterator[T]:
+def parse_lines(tree: FileTree, name: str, parse: Callable[[str], T], expected: str) -> Iterator[T]:
     """Every line of a list, parsed; nothing where there is no such file.
 
     Raises DataError that names file and line.
@@ -79,7 +83,7 @@ def lines(tree: FileTree, name: str, parse: Callable[[str], T], expected: str) -
             try:
                 yield parse(line.strip())
             except (ValueError, IndexError):
-                raise DataError(f"{name} line {n + 1}: expected {expected}, found {brief(line)}: mend it.") from None
+                raise DataError(f"{name} line {n + 1}: expected {expected}, found {quoted(line)}: mend it.") from None
 
 
 def is_cub(tree: FileTree) -> bool:
@@ -92,11 +96,11 @@ def _cub(tree: FileTree) -> FileTree:
     return tree.below("CUB_200_2011") if "CUB_200_2011" in tree.listing()[0] else unwrap(tree, "images.txt")
 
 
-def read_cub(tree: FileTree, request: Request) -> DataSet:
+def read_cub(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads images.txt and what is numbered like it; a box x, y, w, h becomes x, y, x + w - 1, y + h - 1."""
     tree = _cub(tree)
     names, labels, split, boxes, classes = (
-        dict(lines(tree, f"{name}.txt", parse, "a number and a value"))
+        dict(parse_lines(tree, f"{name}.txt", parse, "a number and a value"))
         for name, parse in (
             ("images", _named),
             ("image_class_labels", _numbered),
@@ -106,14 +110,14 @@ def read_cub(tree: FileTree, request: Request) -> DataSet:
         )
     )
     order = {number: k for k, number in enumerate(sorted(classes or set(labels.values())))}
-    splits: dict[str, list[Row]] = {"train": [], "test": []}
+    splits: dict[str, list[ListedImage]] = {"train": [], "test": []}
     for number, name in names.items():
         if labels.get(number) not in order or number not in split:
-            raise DataError(f"images.txt numbers {brief(name)} as {number}, which has no label or no split: add them.")
+            raise DataError(f"images.txt numbers {quoted(name)} as {number}, which has no label or no split: add them.")
         box = (_cub_box(boxes[number], number),) if number in boxes else ()
-        splits["train" if split[number] == 1 else "test"].append(Row(name, order[labels[number]], box))
-    pictures = FileTree(request.images) if request.images else tree.below("images")
-    return gather("cub", splits, [classes.get(k, f"class {k}") for k in order], pictures, request)
+        splits["train" if split[number] == 1 else "test"].append(ListedImage(name, order[labels[number]], box))
+    pictures = FileTree(options.images) if options.images else tree.below("images")
+    return build_data_set("cub", splits, [classes.get(k, f"class {k}") for k in order], pictures, options)
 
 
 def _named(line: str) -> tuple[int, str]:
@@ -131,8 +135,8 @@ def _cub_box(text: str, number: int) -> Box:
     try:
         x, y, w, h = map(float, text.split())
     except ValueError:
-        raise DataError(f"{where}: expected four numbers x, y, w, h, found {brief(text)}: mend it.") from None
-    return corners((x, y, x + w - 1, y + h - 1), where)
+        raise DataError(f"{where}: expected four numbers x, y, w, h, found {quoted(text)}: mend it.") from None
+    return parse_box((x, y, x + w - 1, y + h - 1), where)
 
 
 def is_cars(tree: FileTree) -> bool:
@@ -140,29 +144,29 @@ def is_cars(tree: FileTree) -> bool:
     return bool(unwrap(tree).path("devkit/cars_train_annos.mat"))
 
 
-def read_cars(tree: FileTree, request: Request) -> DataSet:
+def read_cars(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads the .mat lists beside cars_train/ and cars_test/; their boxes count pixels from 1, ours from 0.
 
     Without cars_test_annos_withlabels.mat there is no test split, and `skipped` says so.
     """
     tree = unwrap(tree)
-    meta = mat(tree, "devkit/cars_meta.mat", "class_names")
+    meta = read_mat(tree, "devkit/cars_meta.mat", "class_names")
     classes = [str(name) for name in ([meta] if isinstance(meta, str) else meta)]
     splits = {"train": _cars_rows(tree, "devkit/cars_train_annos.mat", "cars_train", len(classes))}
     labelled = "cars_test_annos_withlabels.mat"
     file = next((name for name in (f"devkit/{labelled}", labelled) if tree.path(name)), None)
     if file:
         splits["test"] = _cars_rows(tree, file, "cars_test", len(classes))
-    found = gather("cars", splits, classes, FileTree(request.images) if request.images else tree, request)
+    found = build_data_set("cars", splits, classes, FileTree(options.images) if options.images else tree, options)
     if file:
         return found
     lost = Skipped("cars_test", f"its classes are unknown without {labelled}, which goes into devkit/")
     return replace(found, skipped=(*found.skipped, lost))
 
 
-def _cars_rows(tree: FileTree, file: str, folder: str, classes: int) -> list[Row]:
+def _cars_rows(tree: FileTree, file: str, folder: str, classes: int) -> list[ListedImage]:
     rows = []
-    entries = mat(tree, file, "annotations")
+    entries = read_mat(tree, file, "annotations")
     for n, entry in enumerate([entries] if isinstance(entries, dict) else entries):
         where = f"{file} entry {n + 1}"
         try:
@@ -172,11 +176,11 @@ def _cars_rows(tree: FileTree, file: str, folder: str, classes: int) -> list[Row
             raise DataError(f"{where}: expected bbox_x1, bbox_y1, bbox_x2, bbox_y2, class and fname.") from None
         if not 0 <= label < classes:
             raise DataError(f"{where}: expected a class of 1 to {classes}, found {label + 1}.")
-        rows.append(Row(name, label, (corners(edges, where),)))
+        rows.append(ListedImage(name, label, (parse_box(edges, where),)))
     return rows
 
 
-def mat(tree: FileTree, name: str, key: str) -> Any:
+def read_mat(tree: FileTree, name: str, key: str) -> Any:
     """One variable of a MATLAB file: structures as dicts, arrays of them as lists or arrays.
 
     Raises DataError when SciPy, the file or the variable is missing.

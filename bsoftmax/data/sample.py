@@ -12,10 +12,10 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from ..images.drawing import KINDS, picture
-from ..utils.text import brief
+from ..images.drawing import KINDS, draw_image
+from ..utils.text import quoted
 from .annotations import MASKS, TABLE, write_table
-from .file_tree import MANIFEST, building
+from .file_tree import MANIFEST, atomic_folder
 from .sets import DataError
 
 _VAL = 3  # of a class, one picture to validate with for so many to train on
@@ -32,8 +32,8 @@ def write_sample(folder: str | Path, per_class: int = 30, size: int = 160, seed:
     if manifest.is_file() and manifest.read_text(encoding="utf-8") == made:
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"Expected a new or an empty folder for the sample set, {brief(str(folder))} is not empty.")
-    with building(folder, DataError) as draft:
+        raise DataError(f"Expected a new or an empty folder for the sample set, {quoted(str(folder))} is not empty.")
+    with atomic_folder(folder, DataError) as draft:
         _draw(draft, {"train": per_class, "val": max(2, per_class // _VAL)}, size, seed)
         (draft / MANIFEST).write_text(made, encoding="utf-8")
     return folder
@@ -44,7 +44,7 @@ def _draw(root: Path, counts: dict[str, int], size: int, seed: int) -> None:
     for s, (split, count) in enumerate(counts.items()):
         for k, kind in enumerate(KINDS):
             for n in range(count):
-                image, mask, box = picture(kind, (size, size), np.random.default_rng([seed, s, k, n]))
+                image, mask, box = draw_image(kind, (size, size), np.random.default_rng([seed, s, k, n]))
                 name = Path(split, kind, f"{n:03d}.jpg")
                 for path in (root / name, root / MASKS / name):
                     path.parent.mkdir(parents=True, exist_ok=True)

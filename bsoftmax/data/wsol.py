@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ..utils.text import brief
-from .annotations import Box, Size, corners
+from ..utils.text import quoted
+from .annotations import Box, Size, parse_box
 from .file_tree import FileTree
-from .folders import SPLITS, Request, unwrap
-from .official import Row, gather, lines
+from .folders import SPLITS, ReadOptions, unwrap
+from .official import ListedImage, build_data_set, parse_lines
 from .sets import DataError, DataSet
 
 IDS, LABELS, SIZES, BOXES = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
@@ -27,33 +27,35 @@ def _wsol_splits(tree: FileTree) -> dict[str, str]:
     return own | {name: name for name in sorted(folders - set(own.values()))}
 
 
-def read_wsol(tree: FileTree, request: Request) -> DataSet:
+def read_wsol(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads <split>/{image_ids,class_labels,image_sizes,localization}.txt, with boxes or with masks.
 
     Pictures: `images`, or images/ beside the splits, or the benchmark's dataset/<NAME>/ beside metadata/<NAME>/.
     """
     tree = unwrap(tree)
-    pictures = _wsol_pictures(tree, request)
+    pictures = _wsol_pictures(tree, options)
     splits = {key: _wsol_rows(tree, folder, pictures) for key, folder in _wsol_splits(tree).items()}
-    return gather("wsol", splits, _wsol_classes(tree, [r for rows in splits.values() for r in rows]), pictures, request)
+    return build_data_set(
+        "wsol", splits, _wsol_classes(tree, [r for rows in splits.values() for r in rows]), pictures, options
+    )
 
 
-def _wsol_pictures(tree: FileTree, request: Request) -> FileTree:
-    if request.images:
-        return FileTree(request.images)
+def _wsol_pictures(tree: FileTree, options: ReadOptions) -> FileTree:
+    if options.images:
+        return FileTree(options.images)
     beside = tree.root.parent.parent / "dataset" / tree.root.name
     if "images" not in tree.listing()[0] and tree.root.parent.name == "metadata" and beside.is_dir():
         return FileTree(beside)
     return tree.below("images")
 
 
-def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[Row]:
-    labels = dict(lines(tree, f"{folder}/{LABELS}", _pair, "path,label"))
-    sizes = dict(lines(tree, f"{folder}/{SIZES}", _sized, "path,w,h"))
+def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[ListedImage]:
+    labels = dict(parse_lines(tree, f"{folder}/{LABELS}", _pair, "path,label"))
+    sizes = dict(parse_lines(tree, f"{folder}/{SIZES}", _sized, "path,w,h"))
     boxes: dict[str, list[Box]] = {}
     masks: dict[str, list[Path]] = {}
     ignore: dict[str, Path] = {}
-    for name, found in lines(tree, f"{folder}/{BOXES}", _place, "path,x0,y0,x1,y1 or path,mask,ignore"):
+    for name, found in parse_lines(tree, f"{folder}/{BOXES}", _place, "path,x0,y0,x1,y1 or path,mask,ignore"):
         if not isinstance(found[0], str):
             boxes.setdefault(name, []).append(found)
             continue
@@ -62,12 +64,13 @@ def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[Row]:
             masks.setdefault(name, []).append(mask)
         if without:
             ignore[name] = without
-    ids = list(lines(tree, f"{folder}/{IDS}", str, "a path"))
+    ids = list(parse_lines(tree, f"{folder}/{IDS}", str, "a path"))
     for name in ids:
         if name not in labels:
-            raise DataError(f"{folder}/{LABELS} has no line for {brief(name)} of {IDS}: add it.")
+            raise DataError(f"{folder}/{LABELS} has no line for {quoted(name)} of {IDS}: add it.")
     return [
-        Row(n, labels[n], tuple(boxes.get(n, ())), sizes.get(n), tuple(masks.get(n, ())), ignore.get(n)) for n in ids
+        ListedImage(n, labels[n], tuple(boxes.get(n, ())), sizes.get(n), tuple(masks.get(n, ())), ignore.get(n))
+        for n in ids
     ]
 
 
@@ -88,7 +91,7 @@ def _sized(line: str) -> tuple[str, Size]:
 def _place(line: str) -> tuple[str, tuple]:
     name, *cells = line.rsplit(",", 4)
     if len(cells) == 4 and re.fullmatch(r"[-+.\deE,]+", ",".join(cells)):
-        return name, corners(cells, "here")
+        return name, parse_box(cells, "here")
     name, mask, ignore = line.rsplit(",", 2)
     return name, (mask, ignore)
 
@@ -99,13 +102,13 @@ def _mask(tree: FileTree, pictures: FileTree, name: str) -> Path | None:
         return None
     path = pictures.path(name) or tree.path(f"masks/{name}")
     if path is None:
-        raise DataError(f"{BOXES} names the mask {brief(name)}, which is neither with the pictures nor in masks/.")
+        raise DataError(f"{BOXES} names the mask {quoted(name)}, which is neither with the pictures nor in masks/.")
     return path
 
 
-def _wsol_classes(tree: FileTree, rows: Sequence[Row]) -> list[str]:
+def _wsol_classes(tree: FileTree, rows: Sequence[ListedImage]) -> list[str]:
     """The names in classes.txt; else the folders in the paths, where a folder belongs to one label; else numbers."""
-    listed = [re.sub(r"^\d+\s+(?=\S)", "", line) for line in lines(tree, "classes.txt", str, "a name")]
+    listed = [re.sub(r"^\d+\s+(?=\S)", "", line) for line in parse_lines(tree, "classes.txt", str, "a name")]
     folders: dict[str, set[int]] = {}
     for row in rows:
         folders.setdefault(PurePosixPath(row.name).parent.name, set()).add(row.label)

@@ -121,7 +121,7 @@ KINDS: dict[str, list[Part]] = {
 }
 
 
-def picture(kind: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray, Box]:
+def draw_image(kind: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray, Box]:
     """One thing somewhere in a picture of (w, h) pixels: RGB, its mask bool [h, w], its inclusive box in pixels."""
     fine = (size[0] * _FINE, size[1] * _FINE)
     image = _ground(fine, rng)

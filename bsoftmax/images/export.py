@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..utils.files import whole
+from ..utils.files import atomic_open
 
 PROTOCOL = "protocol"
 _RC = {"pdf.fonttype": 42, "pdf.use14corefonts": False, "savefig.bbox": None, "savefig.transparent": False}
@@ -34,7 +34,7 @@ def save_figure(fig: Figure, path: str | Path) -> Path:
     options = _KINDS.get(path.suffix.lower())
     if options is None:
         raise ValueError(f"Expected a file name that ends in .png or .pdf, got {path.name!r}.")
-    with _SAVING, matplotlib.rc_context(_RC), whole(path) as file:
+    with _SAVING, matplotlib.rc_context(_RC), atomic_open(path) as file:
         fig.savefig(file, facecolor="white", **options)
     return path
 
@@ -59,7 +59,7 @@ def save_maps(path: str | Path, maps: Mapping[str, np.ndarray], meta: Mapping[st
         if not np.isfinite(array).all():
             raise ValueError(f"Expected maps of finite numbers, got NaN or infinity in {name!r}.")
     # Not np.savez: it takes the names as keyword arguments and so trips over a class called "file".
-    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_open(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in {**arrays, PROTOCOL: np.array(text)}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)

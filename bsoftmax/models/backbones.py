@@ -144,7 +144,7 @@ def _create(backbone: Backbone, weights: str | Path | None, num_classes: int | N
                 pass  # this architecture has no such option: its own stride is used
         return timm.create_model(backbone.timm, **options)
     except (RuntimeError, KeyError) as error:
-        raise WeightsError(f"The weights do not fit {backbone.timm!r}: {checkpoints.misfit(error)}.") from error
+        raise WeightsError(f"The weights do not fit {backbone.timm!r}: {checkpoints.mismatch(error)}.") from error
 
 
 def class_names(count: int, native: bool) -> tuple[str, ...]:

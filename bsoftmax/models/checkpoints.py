@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..utils.files import draft
+from ..utils.files import atomic_path
 
 FORMAT = "bsoftmax/1"
 
@@ -22,7 +22,7 @@ class CheckpointError(ValueError):
     """A file of weights that cannot be used; the message says what was expected, what was found, what to do."""
 
 
-def misfit(error: Exception) -> str:
+def mismatch(error: Exception) -> str:
     """What did not fit, of an error of load_state_dict: its first line is a heading, the second the first misfit."""
     lines = str(error).splitlines() or [""]
     return lines[min(1, len(lines) - 1)].strip().rstrip(".")[:200]
@@ -53,7 +53,7 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     """
     path = Path(path)
     text = {key: json.dumps(value) for key, value in {"format": FORMAT, **metadata}.items()}
-    with draft(path) as name:
+    with atomic_path(path) as name:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=text)
     return path
 

@@ -184,7 +184,7 @@ class DualBranch(
         try:
             self.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
-            reason = checkpoints.misfit(error)
+            reason = checkpoints.mismatch(error)
             raise checkpoints.CheckpointError(f"{name!r} does not fit {self.spec.trunk!r}: {reason}.") from error
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -14,7 +14,7 @@ from ..data.sets import DataError
 from ..evaluation import localization
 from ..evaluation.plan import EvalRun
 from ..training.job import TrainRun
-from ..utils.text import brief
+from ..utils.text import quoted
 from . import published
 from .published import CORPORA, TABLES, TRUNKS, Corpus, Table, Trunk
 
@@ -99,7 +99,7 @@ def _checked(run: Reproduction) -> Table:
         if value is not None and value < 1:
             raise ValueError(f"Expected at least 1 for {what}, got {value}.")
     if not run.root.is_dir():
-        raise DataError(f"There is no folder {brief(str(run.root))}: name the one in which the data sets lie.")
+        raise DataError(f"There is no folder {quoted(str(run.root))}: name the one in which the data sets lie.")
     return table
 
 
@@ -119,7 +119,7 @@ def split_of(data: Path, corpus: Corpus, cache: Path) -> str:
     split = next((name for name in corpus.splits if name in found.splits), None)
     if split is None or "train" not in found.splits:
         missing = "to measure" if split is None else "to train on"
-        raise DataError(f"{corpus.title} in {brief(str(data))} has no images {missing}: bring {corpus.bring}.")
+        raise DataError(f"{corpus.title} in {quoted(str(data))} has no images {missing}: bring {corpus.bring}.")
     return split
 
 

@@ -6,18 +6,18 @@ long work reports. Imports nothing of the library.
 
 from .distributed import Ranks
 from .events import Emit, Event
-from .files import draft, file_hash, whole, write_text
-from .text import brief, shortened, shown
+from .files import atomic_open, atomic_path, file_hash, write_text
+from .text import printable, quoted, shortened
 
 __all__ = [
     "Emit",
     "Event",
     "Ranks",
-    "brief",
-    "draft",
+    "atomic_open",
+    "atomic_path",
     "file_hash",
+    "printable",
+    "quoted",
     "shortened",
-    "shown",
-    "whole",
     "write_text",
 ]

@@ -44,7 +44,7 @@ class Ranks:
         if self.accelerator:
             self.accelerator.wait_for_everyone()
 
-    def sum_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by its sum over the ranks; all must be of one dtype, and every rank must call it."""
         if not self.accelerator or not tensors:
             return
@@ -53,9 +53,9 @@ class Ranks:
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
             tensor.detach().copy_(part.view_as(tensor))
 
-    def same_(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by that of rank 0."""
         if self.rank:
             for tensor in tensors:
                 tensor.detach().zero_()
-        self.sum_(tensors)
+        self.all_reduce_(tensors)

@@ -26,7 +26,7 @@ def _digest(file) -> str:  # Python 3.10 has no hashlib.file_digest
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[str]:
+def atomic_path(path: Path) -> Iterator[str]:
     """The name of a file beside `path` that takes its place, whole, when the block ends without an error.
 
     Raises OSError when the folder cannot be written.
@@ -48,13 +48,13 @@ def draft(path: Path) -> Iterator[str]:
 def write_text(path: str | Path, text: str) -> Path:
     """Writes a text file so that it is never seen half-written. Raises OSError when the folder cannot be written."""
     path = Path(path)
-    with draft(path) as name:
+    with atomic_path(path) as name:
         Path(name).write_text(text, encoding="utf-8")
     return path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """A file, open for writing, that appears under its name only when everything is in it.
 
     Raises ValueError when its folder does not exist, OSError when it cannot be written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name fit to be shown and hashed: control characters, text-direction overrides and broken bytes as U+FFFD."""
     return "".join("\N{REPLACEMENT CHARACTER}" if _unfit(c) else c for c in name)
 
@@ -16,10 +16,10 @@ def _unfit(c: str) -> bool:
 
 def shortened(name: str, length: int = 80) -> str:
     """A name fit to be shown, its middle left out where it is long."""
-    name = shown(name)
+    name = printable(name)
     return name if len(name) <= length else f"{name[: length // 2]}...{name[-length // 2 :]}"
 
 
-def brief(name: str) -> str:
+def quoted(name: str) -> str:
     """A name in quotes, for a message."""
     return repr(shortened(name))

@@ -12,7 +12,7 @@ from toys import C, N, images, toy
 from bsoftmax import METHODS, View, open_model
 from bsoftmax.cams import distortions, effects, methods
 from bsoftmax.cams.effects import Distortion
-from bsoftmax.cams.sweep import before_after, partly, write_gif
+from bsoftmax.cams.sweep import before_after, scaled_by, write_gif
 from bsoftmax.images.read import read_rgb
 from bsoftmax.models.heads import last_linear
 
@@ -155,7 +155,7 @@ def test_bad_distortions_are_refused(view, bad):
 def test_redrawn_is_distort_for_what_can_move(view):
     for distortion in (KINDS["all"], dataclasses.replace(KINDS["all"], both=True), Distortion((1,), 1.0, only=True)):
         out = effects.distort(view, 1, "gradcam++", distortion)
-        maps, logits = effects.redrawn(view, 1, "gradcam++", distortion)
+        maps, logits = effects.distorted_maps(view, 1, "gradcam++", distortion)
         for key, S in maps.items():
             assert torch.equal(S, out.after[key])
         for key in out.after.keys() - maps.keys():
@@ -171,14 +171,14 @@ def test_two_heads_that_differ_by_a_shift_are_alike_once_it_is_taken_out():
     with torch.no_grad():
         model.softmax.weight.copy_(torch.eye(C, N))
         model.sigmoid.weight.copy_(3 * torch.eye(C, N) - 5)  # the same rows, larger, and one vector on all of them
-    found = effects.alike(model)
+    found = effects.row_cosines(model)
     a, b = torch.eye(C, N).double(), 3 * torch.eye(C, N).double() - 5
     by_hand = [float(x @ y / (x.norm() * y.norm())) for x, y in zip(a, b)]
     assert found["rows"] == pytest.approx(sum(by_hand) / C)
     assert found["rows"] < 0
     assert found["centred"] == pytest.approx(1)
-    assert effects.alike(toy(branch=False)) is None
-    assert effects.alike(toy("mlp")) is None
+    assert effects.row_cosines(toy(branch=False)) is None
+    assert effects.row_cosines(toy("mlp")) is None
 
 
 def test_gauge_of_hand_made_heads():
@@ -197,7 +197,7 @@ def test_tolerance_is_where_the_box_is_lost():
     view = View(model, model.preprocess(read_rgb(gr.get_image("lion.jpg"))))
     k = int(view.logits("softmax").argmax())
     found = effects.tolerance(view, k)
-    start = effects.shown_box(methods.class_map(view.evidence("softmax", k), "cam")[0])
+    start = effects.box_of_map(methods.class_map(view.evidence("softmax", k), "cam")[0])
     everywhere = tuple(range(512))
     assert found["down"] is not None  # enough of Eq. 10 turns any map negative
     for side in ("down", "up"):
@@ -205,7 +205,7 @@ def test_tolerance_is_where_the_box_is_lost():
             for share, kept in ((0.98, True), (1.0, False)):
                 made = effects.classifiers(model, Distortion(everywhere, share * lost), k)["softmax"]
                 S = methods.class_map(view.evidence("softmax", k, made), "cam")[0]
-                assert (distortions.box_iou(start, effects.shown_box(S)) > 0.5) is kept
+                assert (distortions.box_iou(start, effects.box_of_map(S)) > 0.5) is kept
 
 
 # ---- to take home ------------------------------------------------------------------------------------------------
@@ -228,5 +228,5 @@ def test_figure_and_gif_of_a_sweep(view, tmp_path):
 
 def test_a_sweep_starts_at_nothing_and_reaches_everything():
     whole = KINDS["all"]
-    assert partly(whole, 1) == whole
-    assert partly(whole, 0).equation() == "no distortion"
+    assert scaled_by(whole, 1) == whole
+    assert scaled_by(whole, 0).equation() == "no distortion"

@@ -15,7 +15,7 @@ from bsoftmax.data import file_tree, folders
 from bsoftmax.data.layouts import LAYOUTS, read_data, train_val
 from bsoftmax.data.limits import LIMITS, UNLIMITED, Limits, bytes_in_words, describe
 from bsoftmax.data.sets import DataError, DataSet, ImageSet, read_class_folders
-from bsoftmax.utils.text import shown
+from bsoftmax.utils.text import printable
 
 STRANGE = [
     "<b>bold</b>",
@@ -119,7 +119,7 @@ def test_names_of_broken_bytes_can_be_hashed(tmp_path):
     images = read(tmp_path / "data").splits["all"]
     assert images.classes == ("cat", "d�g")
     assert len(images.fingerprint()) == 64
-    assert shown("plain ü 雪") == "plain ü 雪"
+    assert printable("plain ü 雪") == "plain ü 雪"
 
 
 def test_deep_nesting_below_a_class_is_fine(door):

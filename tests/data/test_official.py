@@ -293,7 +293,7 @@ def test_xml_that_cannot_be_read_is_named(tmp_path, text, words):
 
 def test_several_objects_and_boxes_over_the_edge():
     text = annotation("n01440764", "x", (64, 48), [(1, 2, 3, 4), (0, 0, 64, 48)])
-    assert annotations.voc("x.xml", text) == ((64, 48), ((1, 2, 3, 4), (0, 0, 63, 47)))
+    assert annotations.parse_voc("x.xml", text) == ((64, 48), ((1, 2, 3, 4), (0, 0, 63, 47)))
 
 
 def test_an_ordinary_set_whose_classes_are_wnids_is_imagenet_only_with_val(tmp_path):

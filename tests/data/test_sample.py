@@ -12,7 +12,7 @@ from bsoftmax.data.layouts import read_data, train_val
 from bsoftmax.data.limits import LIMITS
 from bsoftmax.data.sample import sample_zip, write_sample
 from bsoftmax.data.sets import DataError
-from bsoftmax.images.drawing import KINDS, picture
+from bsoftmax.images.drawing import KINDS, draw_image
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_zip_that_cannot_be_written_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (33, 47), (200, 120)])
 def test_a_thing_lies_within_its_picture_in_one_piece(kind, size):
     for seed in range(3):
-        image, mask, (x0, y0, x1, y1) = picture(kind, size, np.random.default_rng(seed))
+        image, mask, (x0, y0, x1, y1) = draw_image(kind, size, np.random.default_rng(seed))
         assert image.size == size
         assert mask.shape == size[::-1]
         assert 0 <= x0 < x1 < size[0]
@@ -110,7 +110,7 @@ def test_colour_does_not_give_the_class_away():
     colours, kinds = [], []
     for k, kind in enumerate(KINDS):
         for n in range(40):
-            image, mask, _ = picture(kind, (32, 32), np.random.default_rng([k, n]))
+            image, mask, _ = draw_image(kind, (32, 32), np.random.default_rng([k, n]))
             pixels = np.asarray(image, dtype=float)
             colours.append(pixels[mask].mean(0))
             kinds.append(k)
@@ -124,8 +124,8 @@ def test_colour_does_not_give_the_class_away():
 
 
 def test_the_same_seed_gives_the_same_picture_whatever_was_drawn_before():
-    first = picture("key", (40, 40), np.random.default_rng(3))
-    picture("boat", (40, 40), np.random.default_rng(4))
-    again = picture("key", (40, 40), np.random.default_rng(3))
+    first = draw_image("key", (40, 40), np.random.default_rng(3))
+    draw_image("boat", (40, 40), np.random.default_rng(4))
+    again = draw_image("key", (40, 40), np.random.default_rng(3))
     assert np.array_equal(np.asarray(first[0]), np.asarray(again[0]))
     assert first[2] == again[2]

@@ -108,8 +108,8 @@ def test_without_a_launcher_there_is_one_rank(monkeypatch):
     ranks, tensor = Ranks.current(), torch.ones(3)
     assert ranks == Ranks() == Ranks(0, 1, None)
     ranks.barrier()
-    ranks.sum_([tensor])
-    ranks.same_([tensor])
+    ranks.all_reduce_([tensor])
+    ranks.broadcast_([tensor])
     assert torch.equal(tensor, torch.ones(3))
     assert not torch.distributed.is_initialized()
 
