@@ -167,7 +167,7 @@ class _Run:
                     break
                 self.tick(done, total)
         self.model.softmax.eval()
-        self.ranks.sum_([sums])
+        self.ranks.all_reduce_([sums])
         if not sums[2] and not self.stopped:
             raise DataError(f"None of the {len(order)} images could be read.")
         return (sums[0] / sums[2]).item(), 100 * (sums[1] / sums[2]).item()

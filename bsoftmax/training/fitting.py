@@ -93,7 +93,7 @@ class _Run:
                 sums += self.step(order[span], view[span])
                 if self.stopped:
                     break
-        self.ranks.sum_([sums])
+        self.ranks.all_reduce_([sums])
         return sums[0].item() / len(order), 100 * sums[1].item() / len(order)
 
     def step(self, index: Tensor, view: Tensor) -> Tensor:
@@ -115,10 +115,10 @@ class _Run:
 def agreed(parameters: Collection[nn.Parameter], ranks: Ranks, done: int) -> None:
     """All ranks begin with rank 0's numbers. Raises ValueError when they do not begin after the same epoch."""
     count = torch.tensor([float(done)])
-    ranks.sum_([count])
+    ranks.all_reduce_([count])
     if count.item() != done * ranks.world:
         raise ValueError("The processes begin at different epochs: put the state where all of them see it.")
-    ranks.same_(list(parameters))
+    ranks.broadcast_(list(parameters))
 
 
 def gathered(parameters: Collection[nn.Parameter], ranks: Ranks, stop: Callable[[], bool]) -> bool:
@@ -126,7 +126,7 @@ def gathered(parameters: Collection[nn.Parameter], ranks: Ranks, stop: Callable[
     for p in parameters:
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
     halt = torch.tensor([float(stop())])
-    ranks.sum_([*(p.grad for p in parameters), halt])
+    ranks.all_reduce_([*(p.grad for p in parameters), halt])
     return bool(halt)
 
 
@@ -140,7 +140,7 @@ def scores(
         right = logits.argmax(1) == labels
         found = right if loss == "softmax" else logits.gather(1, labels[:, None]).squeeze(1) > 0
         counts.index_add_(1, labels, torch.stack([torch.ones_like(right), right, found]).double())
-    ranks.sum_([counts])
+    ranks.all_reduce_([counts])
     images, right, found = counts
     recalled = tuple(100 * f / n if n else None for f, n in zip(found.tolist(), images.tolist()))
     return 100 * (right.sum() / images.sum()).item(), recalled

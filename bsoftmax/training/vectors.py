@@ -104,7 +104,7 @@ class Shards:
     def write(self, shard: int, rows: Tensor, bad: Mapping[int, str]) -> None:
         """Writes a shard, packed [n,V,N_pen+1], so that it is seen whole or not at all. Raises OSError."""
         files.write_text(self.path(shard, "json"), json.dumps(dict(bad)))
-        with files.draft(self.path(shard)) as name, open(name, "wb") as file:
+        with files.atomic_path(self.path(shard)) as name, open(name, "wb") as file:
             np.save(file, rows.numpy(), allow_pickle=False)
 
     def _header(self, shard: int) -> np.memmap:
