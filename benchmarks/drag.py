@@ -64,7 +64,7 @@ PIXELS = """() => {
 }"""
 
 RATE = """(name) => new Promise((done) => {
-  const slider = document.querySelector(`#compare input[type=range][data-lab=${name}]`), start = performance.now();
+  const slider = document.querySelector(`#compare input[type=range][data-distort=${name}]`), start = performance.now();
   const before = window.drawings;
   let n = 0;
   const frame = (now) => {
@@ -124,7 +124,7 @@ def opened(port: int) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(demo.local_url)
-        page.wait_for_selector("#compare [data-lab='1']", timeout=120_000)
+        page.wait_for_selector("#compare [data-distort-ready='1']", timeout=120_000)
         page.locator("#compare .further summary").click()
         page.evaluate(PIXELS)
         yield page
@@ -134,7 +134,7 @@ def opened(port: int) -> Iterator[Page]:
 
 def latencies(page: Page, name: str, moves: int) -> list[float]:
     """Milliseconds from the input event to changed pixels, for every key press."""
-    slider = page.locator(f"#compare input[type=range][data-lab={name}]")
+    slider = page.locator(f"#compare input[type=range][data-distort={name}]")
     page.evaluate("() => { window.times = []; window.timing = false; }")
     slider.press("Home")
     for _ in range(6):

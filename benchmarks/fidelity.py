@@ -21,7 +21,7 @@ from bsoftmax.data.loader import decoded
 from bsoftmax.data.sample import write_sample
 from bsoftmax.evaluation import localization, protocol
 from bsoftmax.evaluation.column import columns
-from bsoftmax.evaluation.measure import Bench, chunk
+from bsoftmax.evaluation.measure import Setup, measure_chunk
 from bsoftmax.models import zoo
 
 BAR = 1.2
@@ -44,18 +44,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = protocol.ready(zoo.open_model(), "float32", "cpu")
+    model = protocol.prepare_model(zoo.open_model(), "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         images = layouts.read_data(write_sample(f"{folder}/drawn", 12, 224), folder).splits["train"]
         images = images.subset(range(0, len(images), max(1, len(images) // options.images))[: options.images])
         places = list(range(len(images)))
         pixels, bad = next(decoded(images, [places], model.spec.preprocessing.size))
     chosen = columns(model)
-    bench = Bench(model, images, False, chosen, localization.protocol("standard"), {"fidelity": "predicted"})
-    batches = counted(model, lambda: chunk(bench, pixels, places, bad))
+    setup = Setup(model, images, False, chosen, localization.protocol("standard"), {"fidelity": "predicted"})
+    batches = counted(model, lambda: measure_chunk(setup, pixels, places, bad))
     passes, x = sum(batches), model.normalise(pixels)
     cases = {
-        "ours": lambda: chunk(bench, pixels, places, bad),
+        "ours": lambda: measure_chunk(setup, pixels, places, bad),
         "trunk": lambda: [model.features(x[:n]) for n in batches],
     }
     times = timing.interleaved(cases, options.rounds, clock=time.process_time)

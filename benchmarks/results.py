@@ -72,7 +72,7 @@ def shown(found, names):
     for c in found["columns"]:
         if c["same_as"] is None:
             cells = [tables.interval_of(c["metrics"][n]) if n in c["metrics"] else "" for n in names]
-            rows.append([*tables._named(c), *cells])
+            rows.append([*tables.column_labels(c), *cells])
     return tables.rows_markdown(heads, rows)
 
 

@@ -1,8 +1,8 @@
-"""Measuring maps: fidelity and localisation, with intervals, from a data set and a model to tables.
+"""Evaluation of class activation maps: fidelity and localisation metrics with bootstrap intervals.
 
 `metrics` is the registry; `localization` has MaxBoxAcc, GT-known Loc, PxAP and the pointing game, `fidelity` Average
-Drop and the others, `statistics` the intervals. `plan` says what is measured, `measure` does it for a batch, `run` for
-a data set; `results` and `tables` write it down. May import cams, models, data, images and utils.
+Drop and the others, `statistics` the intervals. `plan` prepares an evaluation, `measure` computes a chunk of images,
+`run` a data set; `results` and `tables` write it down. May import cams, models, data, images and utils.
 """
 
 from .column import Column
@@ -12,14 +12,4 @@ from .plan import EvalRun
 from .run import evaluate
 from .statistics import bootstrap, interval
 
-__all__ = [
-    "METRICS",
-    "PROTOCOLS",
-    "Column",
-    "EvalRun",
-    "Metric",
-    "Protocol",
-    "bootstrap",
-    "evaluate",
-    "interval",
-]
+__all__ = ["METRICS", "PROTOCOLS", "Column", "EvalRun", "Metric", "Protocol", "bootstrap", "evaluate", "interval"]

@@ -1,4 +1,8 @@
-"""One JSON line an image, appended and flushed: what a killed evaluation goes on from, and what results are made of."""
+"""The records of an evaluation, one JSON line an image, and the arrays and sums made of them.
+
+Each rank appends to its own file, from which a killed evaluation resumes. A record has the numbers of every distinct
+map: under "looks" those that do not depend on how it is upsampled for localisation, under "places" those that do.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,39 @@ from . import metrics
 from .column import Column
 from .localization import LEVELS, Protocol
 from .metrics import METRICS
-from .statistics import GRAIN, Rows, Total
+from .statistics import STEPS_PER_UNIT, ExactSum, RowSum
 
 Record = dict[str, Any]
 PATTERN = "records-*.jsonl"
+NAMES = tuple(name for metric in METRICS.values() for name in metric.names())
 
 
-def write_head(folder: Path, rank: int, head: Record) -> IO[bytes]:
-    """Opens a rank's file to append to, cut back to its last whole line, with the head line if it is new."""
+@dataclass(frozen=True)
+class Entry:
+    """A column and the keys of its numbers in a record's "looks" and "places"."""
+
+    column: Column
+    map_key: str
+    scaled_key: str
+
+    def numbers(self, record: Record) -> dict[str, Any]:
+        """All numbers of the column in a record."""
+        numbers: dict[str, Any] = record["looks"][self.map_key] | record.get("places", {}).get(self.scaled_key, {})
+        return numbers | ({"top1_cls": 100.0 * record["right"]} if "right" in record else {})
+
+
+def open_records(folder: Path, rank: int, header: Record) -> IO[bytes]:
+    """Opens a rank's file for appending, truncated to its last complete line; a new one begins with the header."""
     folder.mkdir(parents=True, exist_ok=True)
     file = open(folder / f"records-{rank}.jsonl", "a+b")  # noqa: SIM115 (the caller closes it)
-    file.truncate(_whole(file))
+    file.truncate(_end_of_last_line(file))
     if not file.tell():
-        append(file, [head])
+        append(file, [header])
     return file
 
 
-def _whole(file: IO[bytes]) -> int:
-    """Bytes up to the end of the last whole line; the file is left standing there."""
+def _end_of_last_line(file: IO[bytes]) -> int:
+    """The offset behind the last newline, to which the file is moved."""
     end = file.seek(0, 2)
     while end > 0:
         start = max(0, end - (1 << 16))
@@ -49,89 +68,71 @@ def append(file: IO[bytes], records: Iterable[Record]) -> None:
 
 
 def read(folder: Path, key: str) -> Iterator[Record]:
-    """Every image recorded by any rank, in no order, each once; a torn last line is passed over.
+    """Every image recorded by any rank, in no order, each once; an incomplete last line is skipped.
 
     Raises ValueError when the records are of another run.
     """
     seen: set[int] = set()
     for path in sorted(folder.glob(PATTERN)):
         with open(path, "rb") as file:
-            head = next(file, b"")
-            if not head.endswith(b"\n"):
+            line = next(file, b"")
+            if not line.endswith(b"\n"):
                 continue
-            if _parsed(head, path).get("key") != key:
+            if _parse(line, path).get("key") != key:
                 raise ValueError(
                     f"{str(folder)!r} holds records of another evaluation (other images, model or options): name "
                     "another folder with --out, or delete it."
                 )
             for line in file:
-                if line.endswith(b"\n") and (record := _parsed(line, path))["i"] not in seen:
+                if line.endswith(b"\n") and (record := _parse(line, path))["i"] not in seen:
                     seen.add(record["i"])
                     yield record
 
 
-def head_of(folder: Path) -> Record | None:
-    """The head line of the records in a folder; None where there are none."""
+def read_header(folder: Path) -> Record | None:
+    """The header of the records in a folder; None where there are none."""
     for path in sorted(folder.glob(PATTERN)):
         with open(path, "rb") as file:
             if (line := next(file, b"")).endswith(b"\n"):
-                return _parsed(line, path)
+                return _parse(line, path)
     return None
 
 
-def _parsed(line: bytes, path: Path) -> Record:
+def _parse(line: bytes, path: Path) -> Record:
     try:
-        found = json.loads(line)
+        record = json.loads(line)
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not found.keys() & {"key", "i"}:
+        record = None
+    if not isinstance(record, dict) or not record.keys() & {"key", "i"}:
         raise ValueError(f"{path.name!r} in {str(path.parent)!r} has a damaged line: delete that file and run again.")
-    return found
-
-
-NAMES = tuple(name for metric in METRICS.values() for name in metric.names())
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A column and where its numbers stand in a record."""
-
-    column: Column
-    look: str
-    place: str
-
-
-def numbers_of(record: dict[str, Any], entry: Entry) -> dict[str, Any]:
-    """All that one image says of a column."""
-    found = record["looks"][entry.look] | record.get("places", {}).get(entry.place, {})
-    return found | ({"top1_cls": 100.0 * record["right"]} if "right" in record else {})
+    return record
 
 
 @dataclass
-class Running:
-    """The table so far, in memory that does not grow with the images: values without intervals."""
+class RunningTable:
+    """The table so far, without intervals, in memory that does not grow with the number of images."""
 
     entries: tuple[Entry, ...]
     rule: Protocol
     n: int = 0
     unreadable: int = 0
-    totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
+    totals: dict[tuple[str, str], ExactSum] = field(default_factory=dict)
+    rows: dict[tuple[str, str], RowSum] = field(default_factory=dict)
 
-    def add(self, record: dict[str, Any]) -> None:
-        """With one image more."""
+    def add(self, record: Record) -> None:
+        """Adds one image."""
         if "unreadable" in record:
             self.unreadable += 1
             return
         self.n += 1
         for entry in self.entries:
             key = entry.column.key
-            for name, value in numbers_of(record, entry).items():
+            for name, value in entry.numbers(record).items():
                 if name in ("hits", "counts"):
                     row = metrics.unpack_hits(value) if name == "hits" else metrics.unpack_counts(value)
-                    self.rows[key, name] = self.rows.get((key, name), Rows.empty(*row.shape)).add(row)
+                    self.rows[key, name] = self.rows.get((key, name), RowSum.empty(*row.shape)).add(row)
                 elif name != "curves":
-                    self.totals[key, name] = self.totals.get((key, name), Total()).add(value)
+                    self.totals[key, name] = self.totals.get((key, name), ExactSum()).add(value)
 
     def table(self) -> list[dict[str, Any]]:
         """One row a column: its key and its metrics' values."""
@@ -148,53 +149,56 @@ class Running:
 
 
 @dataclass
-class Measured:
-    """What the images said, in the order of their places: one array a column and metric; NaN where there is none."""
+class RecordArrays:
+    """The records as arrays over images, one a map and metric, NaN where a number is missing."""
 
+    total: int
     names: dict[int, str] = field(default_factory=dict)
     unreadable: dict[int, tuple[str, str]] = field(default_factory=dict)
-    values: dict[tuple[str, str, str], np.ndarray] = field(default_factory=dict)  # (part, entry, metric) -> [total]
-    hits: dict[str, np.ndarray] = field(default_factory=dict)  # place -> bits [total,128]
-    pixels: dict[str, Rows] = field(default_factory=dict)  # place -> summed pixel counts
-    curves: dict[tuple[str, str], Rows] = field(default_factory=dict)  # (look, kind) -> whole steps
+    values: dict[tuple[str, str, str], np.ndarray] = field(default_factory=dict)  # (part, key, metric) -> [total]
+    hits: dict[str, np.ndarray] = field(default_factory=dict)  # scaled key -> packed bits [total,128]
+    pixels: dict[str, RowSum] = field(default_factory=dict)  # scaled key -> summed pixel counts
+    curves: dict[tuple[str, str], RowSum] = field(default_factory=dict)  # (map key, kind) -> sums in fixed point
 
-
-def load(records: Iterable[dict[str, Any]], total: int) -> Measured:
-    """Reads every record once: about 300 bytes an image and distinct map."""
-    out = Measured()
-    for record in records:
+    def add(self, record: Record) -> None:
+        """Adds one image."""
         n = record["i"]
         if "unreadable" in record:
-            out.unreadable[n] = (record["image"], record["unreadable"])
-            continue
-        out.names[n] = record["image"]
+            self.unreadable[n] = (record["image"], record["unreadable"])
+            return
+        self.names[n] = record["image"]
         if "right" in record:
-            _put(out, ("image", "", "top1_cls"), n, 100.0 * record["right"], total)
+            self._put(("image", "", "top1_cls"), n, 100.0 * record["right"])
         for part in ("looks", "places"):
-            for entry, numbers in record.get(part, {}).items():
+            for key, numbers in record.get(part, {}).items():
                 for name, value in numbers.items():
-                    _take(out, part, entry, name, n, value, total)
+                    self._add(part, key, name, n, value)
+
+    def _add(self, part: str, key: str, name: str, n: int, value: Any) -> None:
+        if name == "hits":
+            if key not in self.hits:
+                self.hits[key] = np.zeros((self.total, LEVELS // 2), dtype=np.uint8)
+            self.hits[key][n] = np.frombuffer(bytes.fromhex(value), dtype=np.uint8)
+            self._put((part, key, name), n, 1.0)
+        elif name == "counts":
+            row = metrics.unpack_counts(value)
+            self.pixels[key] = self.pixels.get(key, RowSum.empty(*row.shape)).add(row)
+        elif name == "curves":
+            for kind, points in value.items():
+                rows = self.curves.get((key, kind), RowSum.empty(len(points)))
+                self.curves[key, kind] = rows.add(np.rint(np.array(points) * STEPS_PER_UNIT).astype(np.int64))
+        else:
+            self._put((part, key, name), n, value)
+
+    def _put(self, key: tuple[str, str, str], n: int, value: float) -> None:
+        if key not in self.values:
+            self.values[key] = np.full(self.total, np.nan)
+        self.values[key][n] = value
+
+
+def load(records: Iterable[Record], total: int) -> RecordArrays:
+    """Reads every record once: about 300 bytes an image and distinct map."""
+    out = RecordArrays(total)
+    for record in records:
+        out.add(record)
     return out
-
-
-def _take(out: Measured, part: str, entry: str, name: str, n: int, value: Any, total: int) -> None:
-    if name == "hits":
-        if entry not in out.hits:
-            out.hits[entry] = np.zeros((total, LEVELS // 2), dtype=np.uint8)
-        out.hits[entry][n] = np.frombuffer(bytes.fromhex(value), dtype=np.uint8)
-        _put(out, (part, entry, name), n, 1.0, total)
-    elif name == "counts":
-        row = metrics.unpack_counts(value)
-        out.pixels[entry] = out.pixels.get(entry, Rows.empty(*row.shape)).add(row)
-    elif name == "curves":
-        for kind, points in value.items():  # whole steps, so that no order of the records changes the sum
-            rows = out.curves.get((entry, kind), Rows.empty(len(points)))
-            out.curves[entry, kind] = rows.add(np.rint(np.array(points) * GRAIN).astype(np.int64))
-    else:
-        _put(out, (part, entry, name), n, value, total)
-
-
-def _put(out: Measured, key: tuple[str, str, str], n: int, value: float, total: int) -> None:
-    if key not in out.values:
-        out.values[key] = np.full(total, np.nan)
-    out.values[key][n] = value

@@ -1,4 +1,4 @@
-"""What is compared: columns of method, source and clamp, and which of them are one map by construction."""
+"""What is compared: columns of method, source and clamp, and contrasts, which change one of them at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ from ..models.dual_branch import DualBranch
 
 CLAMPS = ("off", "on", "paper")
 BASELINE = "softmax"
-POSITIVE = ("layercam", "scorecam")  # their weights are never negative: the clamp changes nothing
+NONNEGATIVE = ("layercam", "scorecam")  # methods whose weights are never negative: the clamp changes nothing
+Kind = tuple[str, bool]  # source and clamp
+
+# A question, and the two kinds of columns of one method whose difference (first - second) answers it.
+CONTRASTS: dict[str, tuple[Kind, Kind]] = {
+    "the paper's step: branch clamped, softmax not": (("sigmoid", True), ("softmax", False)),
+    "the clamp alone: softmax clamped, softmax not": (("softmax", True), ("softmax", False)),
+    "the training alone: branch, softmax, neither clamped": (("sigmoid", False), ("softmax", False)),
+    "the training alone: branch, softmax, both clamped": (("sigmoid", True), ("softmax", True)),
+    "no training: log-odds clamped, softmax not": (("log-odds", True), ("softmax", False)),
+    "branch against log-odds, both clamped": (("sigmoid", True), ("log-odds", True)),
+}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One way to a map: a CAM method, the source it explains, and whether negative weights are clamped away."""
+    """A kind of map: a CAM method, the source it explains, and whether negative weights are clamped to 0."""
 
     method: str
     source: str
@@ -26,22 +37,13 @@ class Column:
 
     @property
     def key(self) -> str:
-        """What files call it: method/source/on or off."""
+        """Its name in files: method/source/on or off."""
         return f"{self.method}/{self.source}/{'on' if self.clamp else 'off'}"
 
     @property
     def baseline(self) -> Column:
-        """What it is compared with: the same method on the softmax head's logit, unclamped."""
+        """The same method on the softmax head's logit, unclamped."""
         return Column(self.method, BASELINE, False)
-
-
-def quick(model: DualBranch) -> tuple[str, ...]:
-    """The methods that a model's head allows and that do not run the trunk, or a large head, once a channel."""
-    return tuple(
-        m
-        for m in cam_methods.METHODS
-        if not cam_methods.unavailable(model, m) and not cam_methods.takes_seconds(model, m)
-    )
 
 
 def columns(
@@ -50,14 +52,14 @@ def columns(
     sources: Sequence[str] | None = None,
     clamps: Sequence[str] = ("off", "on"),
 ) -> tuple[Column, ...]:
-    """Every method x source x clamp once; a method that knows no class is one column, whatever source and clamp.
+    """Every method x source x clamp once; a class-agnostic method is one column, whatever source and clamp.
 
-    Methods default to the quick ones, sources to all the model has; the clamp "paper" is each source's own. Raises
-    ValueError for an unknown name, a source without its branch, or a method the head does not allow.
+    Methods default to those that are not slow, sources to all the model has; the clamp "paper" is each source's own.
+    Raises ValueError for an unknown name, a source without its branch, or a method the head does not allow.
     """
-    methods = tuple(methods or quick(model))
-    has = [key for key, source in SOURCES.items() if source.branch == "softmax" or model.sigmoid is not None]
-    sources = tuple(sources or has)
+    methods = tuple(methods or _fast_methods(model))
+    available = [key for key, source in SOURCES.items() if source.branch == "softmax" or model.sigmoid is not None]
+    sources = tuple(sources or available)
     _check(model, methods, sources, clamps)
     found: dict[Column, None] = {}
     for method in methods:
@@ -68,6 +70,15 @@ def columns(
             for clamp in clamps:
                 found[Column(method, source, SOURCES[source].clamp if clamp == "paper" else clamp == "on")] = None
     return tuple(found)
+
+
+def _fast_methods(model: DualBranch) -> tuple[str, ...]:
+    """The methods that a model's head allows and that do not run the trunk, or a large head, once a channel."""
+    return tuple(
+        method
+        for method in cam_methods.METHODS
+        if not cam_methods.unavailable(model, method) and not cam_methods.takes_seconds(model, method)
+    )
 
 
 def _check(model: DualBranch, methods: Sequence[str], sources: Sequence[str], clamps: Sequence[str]) -> None:
@@ -84,45 +95,33 @@ def _check(model: DualBranch, methods: Sequence[str], sources: Sequence[str], cl
 
 
 def representative(model: DualBranch, column: Column) -> Column:
-    """The column whose map this one's is, up to a positive factor, whatever the image: measured once for all.
+    """The column that stands for all whose maps are equal by construction, up to a positive factor: measured once.
 
-    It need not be among the columns asked for.
+    It need not be among the columns requested.
     """
     if cam_methods.METHODS[column.method].class_free:
         return Column(column.method, column.source, False)
-    clamp = column.clamp or column.method in POSITIVE
-    group = next(
-        (g for g in cam_methods.identical_by_construction(model, column.source, clamp) if column.method in g), None
-    )
+    clamp = column.clamp or column.method in NONNEGATIVE
+    groups = cam_methods.identical_by_construction(model, column.source, clamp)
+    group = next((group for group in groups if column.method in group), None)
     return Column(min(group) if group else column.method, column.source, clamp)
-
-
-# The question, then (source, clamp) of the one column and of the other it is taken from, under one method.
-CONTRASTS: dict[str, tuple[tuple[str, bool], tuple[str, bool]]] = {
-    "the paper's step: branch clamped, softmax not": (("sigmoid", True), ("softmax", False)),
-    "the clamp alone: softmax clamped, softmax not": (("softmax", True), ("softmax", False)),
-    "the training alone: branch, softmax, neither clamped": (("sigmoid", False), ("softmax", False)),
-    "the training alone: branch, softmax, both clamped": (("sigmoid", True), ("softmax", True)),
-    "no training: log-odds clamped, softmax not": (("log-odds", True), ("softmax", False)),
-    "branch against log-odds, both clamped": (("sigmoid", True), ("log-odds", True)),
-}
 
 
 def contrasts(
     methods: Sequence[str], difference: Callable[[Column, Column], dict[str, Any] | None]
 ) -> list[dict[str, Any]]:
-    """Every question of every method that both columns can answer; `difference(a, b)`: a - b by metric, or None."""
+    """CONTRASTS for every method that has both columns; `difference(a, b)`: a - b by metric, or None."""
     out = []
     for method in methods:
-        for question, (one, other) in CONTRASTS.items():
-            a, b = Column(method, *one), Column(method, *other)
+        for question, kinds in CONTRASTS.items():
+            a, b = (Column(method, *kind) for kind in kinds)
             if found := difference(a, b):
                 out.append({"method": method, "question": question, "of": [a.key, b.key], "difference": found})
     return out
 
 
-def verdict(cell: Mapping[str, float], higher_is_better: bool) -> str:
-    """Says "better", "worse" or "no difference": whether the paired 95 % interval of a difference leaves out 0."""
-    if cell["low"] <= 0 <= cell["high"]:
+def verdict(difference: Mapping[str, float], higher_is_better: bool) -> str:
+    """Whether the first is "better" or "worse"; "no difference" where the paired 95 % interval contains 0."""
+    if difference["low"] <= 0 <= difference["high"]:
         return "no difference"
-    return "better" if (cell["value"] > 0) == higher_is_better else "worse"
+    return "better" if (difference["value"] > 0) == higher_is_better else "worse"

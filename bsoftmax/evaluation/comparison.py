@@ -1,8 +1,9 @@
-"""Two result files side by side: what differs in protocol, and in every number that both have."""
+"""Two result files compared: their protocols, and every number that both have."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from .aggregate import Entry
 from .column import Column
 from .results import Cell
 
-SILENT = ("data.source", "command", "n", "asked", "complete")  # differences that are no difference of protocol
+IGNORED = ("data.source", "command", "n", "asked", "complete")  # not part of the protocol
 
 
 def open_results(path: Path) -> tuple[dict[str, Any], Path]:
-    """A results.json (or the folder it is in) and its folder. Raises ValueError when it is none of ours."""
+    """A results.json, named itself or by its folder, and the folder. Raises ValueError for any other file."""
     path = path / "results.json" if path.is_dir() else path
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -31,8 +32,8 @@ def open_results(path: Path) -> tuple[dict[str, Any], Path]:
 def compare(first: Path, second: Path, anyway: bool = False) -> str:
     """B - A of every column and metric that both have, as Markdown.
 
-    Paired over images where the records of both lie beside them and name the same images, else with each file's own
-    interval. Raises ValueError for other images (unless `anyway`), or files that share no column.
+    Paired over images where both have their records beside them and these name the same images, else with each file's
+    own interval. Raises ValueError for other images (unless `anyway`), or files that share no column.
     """
     (a, at), (b, bt) = open_results(first), open_results(second)
     if a["data"]["fingerprint"] != b["data"]["fingerprint"] and not anyway:
@@ -43,65 +44,63 @@ def compare(first: Path, second: Path, anyway: bool = False) -> str:
     both = [c["key"] for c in a["columns"] if c["key"] in {d["key"] for d in b["columns"]}]
     if not both:
         raise ValueError("The two have no column in common: measure the same methods, sources and clamps.")
-    sides = [_side(a, at), _side(b, bt)]
-    paired = all(sides) and sides[0].names == sides[1].names
-    rows = []
-    for key in both:
-        rows += _rows(key, a, b, sides if paired else None)
-    how = "paired over images, 95 % bootstrap" if paired else "not paired: each with its own interval"
+    records_a, records_b = _open_records(a, at), _open_records(b, bt)
+    pair = (records_a, records_b) if records_a and records_b and records_a.names == records_b.names else None
+    rows = [row for key in both for row in _rows(key, a, b, pair)]
+    how = "paired over images, 95 % bootstrap" if pair else "not paired: each with its own interval"
     heads = ["column", "metric", "A", "B", "B - A", "interval of the difference"]
     parts = [f"B - A, {how}.", tables.rows_markdown(heads, rows)]
     return "\n\n".join([*_differences(a, b), *parts])
 
 
 def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """The lines of the protocol that are not the same."""
-    said = [dict(tables.protocol_lines(found)) for found in (a, b)]
+    """The lines of the protocol that differ."""
+    first, second = (dict(tables.protocol_lines(found)) for found in (a, b))
     lines = [
-        f"- {what}: {said[0].get(what, 'not said')} / {said[1].get(what, 'not said')}"
-        for what in dict.fromkeys([*said[0], *said[1]])
-        if what not in SILENT and said[0].get(what) != said[1].get(what)
+        f"- {name}: {first.get(name, 'not said')} / {second.get(name, 'not said')}"
+        for name in dict.fromkeys([*first, *second])
+        if name not in IGNORED and first.get(name) != second.get(name)
     ]
     return ["Different in A / B:\n" + "\n".join(lines)] if lines else []
 
 
-class _Side:
+class _Records:
     """The records beside a result file."""
 
     def __init__(self, found: dict[str, Any], read: results.Read) -> None:
-        self.read, self.loaded = read, aggregate.load(read(), found["asked"])
+        self.read, self.arrays = read, aggregate.load(read(), found["asked"])
         self.rule = localization.protocol(found["protocol"]["places"]["name"])
 
     @property
     def names(self) -> list[str]:
-        """The images measured, by name."""
-        return [self.loaded.names[n] for n in sorted(self.loaded.names)]
+        """The names of the images measured."""
+        return [self.arrays.names[n] for n in sorted(self.arrays.names)]
 
     def cells(self, column: dict[str, Any]) -> dict[str, Cell]:
         entry = Entry(Column(column["method"], column["source"], column["clamp"]), column["look"], column["place"])
-        return results.cells(self.loaded, self.read, entry, self.rule, 0, statistics.ROUNDS)
+        return results.cells(self.arrays, self.read, entry, self.rule, 0, statistics.ROUNDS)
 
 
-def _side(found: dict[str, Any], folder: Path) -> _Side | None:
-    head = aggregate.head_of(folder)
-    if not head:
+def _open_records(found: dict[str, Any], folder: Path) -> _Records | None:
+    header = aggregate.read_header(folder)
+    if not header:
         return None
-    side = _Side(found, lambda: aggregate.read(folder, head["key"]))
-    return side if len(side.names) == found["n"] else None
+    records = _Records(found, lambda: aggregate.read(folder, header["key"]))
+    return records if len(records.names) == found["n"] else None
 
 
-def _rows(key: str, a: dict[str, Any], b: dict[str, Any], sides: list[_Side] | None) -> list[list[str]]:
-    pair = [next(c for c in found["columns"] if c["key"] == key) for found in (a, b)]
-    cells = [side.cells(column) for side, column in zip(sides, pair)] if sides else None
-    rows = []
-    for name, mine in pair[0]["metrics"].items():
-        if name not in pair[1]["metrics"]:
-            continue
-        theirs = pair[1]["metrics"][name]
-        apart, low_high = theirs["value"] - mine["value"], ""
-        if cells and name in cells[0] and name in cells[1] and cells[0][name].n == cells[1][name].n:
-            low, high = statistics.interval(cells[1][name].rounds - cells[0][name].rounds)
-            low_high = f"[{low:+.2f}, {high:+.2f}]"
-        shown = [tables.interval_of(cell) for cell in (mine, theirs)]
-        rows.append([tables.escape_markdown(key), tables.title(name), *shown, f"{apart:+.2f}", low_high])
-    return rows
+def _rows(
+    key: str, a: dict[str, Any], b: dict[str, Any], records: tuple[_Records, _Records] | None
+) -> Iterator[list[str]]:
+    """One row a metric that both have."""
+    first, second = (next(c for c in found["columns"] if c["key"] == key) for found in (a, b))
+    cells = (records[0].cells(first), records[1].cells(second)) if records else ({}, {})
+    for name in (name for name in first["metrics"] if name in second["metrics"]):
+        mine, theirs = first["metrics"][name], second["metrics"][name]
+        paired = ""
+        if name in cells[0] and name in cells[1] and cells[0][name].n == cells[1][name].n:
+            low, high = statistics.interval(cells[1][name].minus(cells[0][name]).replicates)
+            paired = f"[{low:+.2f}, {high:+.2f}]"
+        values = [tables.interval_of(cell) for cell in (mine, theirs)]
+        difference = f"{theirs['value'] - mine['value']:+.2f}"
+        yield [tables.escape_markdown(key), tables.title(name), *values, difference, paired]

@@ -1,8 +1,8 @@
-"""Does the map show what the classifier uses? The image is shown again through the map, and the answers are compared.
+"""Fidelity of maps: how the classifier's confidence changes on the image masked by its own map.
 
-Pictures are [3,H,W] in [0, 1] here: masks are multiplied onto them before normalisation. Every masked picture runs
-through the trunk once, however many methods, heads and metrics ask; `View` gives all of them what they need. The
-metrics themselves are functions of numbers: p on the image, q on what was left of it.
+Pictures are [3,H,W] in [0, 1]: masks are multiplied onto them before normalisation. Every masked picture runs through
+the trunk once for all methods, heads and metrics. The metrics are functions of the confidence p on the image and q on
+the masked image.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ..models.dual_branch import DualBranch
 STEPS = 28  # of Deletion and Insertion: 8 rows of 224 pixels each
 BATCH = 32  # pictures in the trunk at once
 BLUR = (11, 5.0)  # kernel side and sigma in pixels of Insertion's start (Petsiuk et al. 2018, their code)
-SAME = 1e-5  # masks that differ by less, at every position, are one
+SAME = 1e-5  # masks that differ by less at every position count as equal
 SCORINGS = ("softmax", "own")
-RULES = {  # what a result must say of these numbers
+RULES = {  # the part of the protocol that every result carries
     "mask": "ReLU, min-max to [0, 1], bicubic to the input's size, clipped to [0, 1]",
     "masked": "multiplied onto the picture in [0, 1], before normalisation",
     "scorings": "softmax: p of the frozen head for every source; own: sigmoid(s) for the branch, else p",
@@ -37,7 +37,7 @@ RULES = {  # what a result must say of these numbers
 
 
 def masks(S: Tensor, size: tuple[int, int]) -> Tensor:
-    """clip(upsample(minmax(ReLU(S)))) to [0, 1], bicubic: [M,P,Q] -> [M,H,W]; a blank map masks everything.
+    """clip(upsample(minmax(ReLU(S)))) to [0, 1], bicubic: [M,P,Q] -> [M,H,W]; 0 for a blank map.
 
     Raises ValueError for NaN or infinity.
     """
@@ -45,18 +45,18 @@ def masks(S: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def distinct(S: Tensor, rectify: bool = True) -> tuple[Tensor, Tensor]:
-    """Which maps make the same mask: (index of one of each kind [U], the kind of each map [M]), for S [M,P,Q].
+    """Maps S [M,P,Q] with the same mask: (index of the first of each kind [U], the kind of each map [M]).
 
-    Methods that are identical by construction (up to a factor), and those that happen to be, then share one trunk pass.
-    `rectify=False` asks which make the same order of pixels.
+    Maps that are identical, by construction or by chance, thus share one trunk pass. `rectify=False` compares the
+    signed maps, which rank the pixels.
     """
-    small = render.minmax(render.rectify(S) if rectify else S).flatten(1)
+    scaled = render.minmax(render.rectify(S) if rectify else S).flatten(1)
     first: list[int] = []
     kinds: list[int] = []
-    for m in range(len(small)):
-        near = ((small[first] - small[m]).abs().amax(1) < SAME).nonzero().flatten() if first else small.new_empty(0)
-        kinds.append(int(near[0]) if len(near) else len(first))
-        if not len(near):
+    for m in range(len(scaled)):
+        equal = ((scaled[first] - scaled[m]).abs().amax(1) < SAME).nonzero().flatten().tolist() if first else []
+        kinds.append(equal[0] if equal else len(first))
+        if not equal:
             first.append(m)
     return torch.tensor(first), torch.tensor(kinds)
 
@@ -64,16 +64,16 @@ def distinct(S: Tensor, rectify: bool = True) -> tuple[Tensor, Tensor]:
 def normalise(model: DualBranch, pixels: Tensor) -> Tensor:
     """Pictures [n,3,H,W] in [0, 1] -> the trunk's input, on its device and in its precision."""
     pre, like = model.spec.preprocessing, next(model.trunk.parameters())
-    return tvf.normalize(pixels.to(like.device, like.dtype), list(pre.mean), list(pre.std))
+    return torch.as_tensor(tvf.normalize(pixels.to(like.device, like.dtype), list(pre.mean), list(pre.std)))
 
 
 def masked_views(
     model: DualBranch, pixels: Tensor, masks: Tensor, owner: Tensor | None = None, batch: int = BATCH
 ) -> Iterator[tuple[slice, View]]:
-    """Runs pixels[owner] * masks through the trunk, `batch` at a time: yields which masks, and the view of them.
+    """Runs pixels[owner] * masks through the trunk, `batch` at a time: yields the slice of the masks, and their view.
 
-    [B,3,H,W] in [0, 1], [M,H,W], [M] (default: all masks are of the first picture). The views carry the features, so
-    both heads' logits and the map of the masked image (for coherency) cost no second pass.
+    [B,3,H,W] in [0, 1], [M,H,W], [M] (default: all masks are of the first picture). A view has both heads' logits and
+    the maps of the masked images (for coherency) without a second pass.
     """
     owner = torch.zeros(len(masks), dtype=torch.long) if owner is None else owner
     pixels = pixels.to(masks.device)
@@ -82,7 +82,7 @@ def masked_views(
 
 
 def masked_logits(model: DualBranch, pixels: Tensor, masks: Tensor, batch: int = BATCH) -> dict[str, Tensor]:
-    """Logits [M,C] of each classifier there is, for one picture [3,H,W] in [0, 1] through each of its masks [M,H,W]."""
+    """Logits [M,C] of each classifier for one picture [3,H,W] in [0, 1] under each of its masks [M,H,W]."""
     return _logits(model, (view for _, view in masked_views(model, pixels[None], masks, None, batch)))
 
 
@@ -94,16 +94,15 @@ def _logits(model: DualBranch, views: Iterable[View]) -> dict[str, Tensor]:
 
 def confidence(logits: Tensor, k: Tensor, branch: str) -> Tensor:
     """p_k = softmax(l)_k of the frozen head, s_k = sigmoid(l_k) of the branch: [n,C], [n] -> float64 [n] in [0, 1]."""
-    logits = logits.cpu().double()  # not every accelerator knows float64
-    every = logits.softmax(1) if branch == "softmax" else logits.sigmoid()
-    return every.gather(1, k.cpu()[:, None]).squeeze(1)
+    logits = logits.cpu().double()  # some accelerators lack float64
+    scores = logits.softmax(1) if branch == "softmax" else logits.sigmoid()
+    return scores.gather(1, k.cpu()[:, None]).squeeze(1)
 
 
-def asked(source: str, scoring: str) -> str:
-    """The classifier whose confidence counts: the frozen head's for every source, or, if "own", the source's.
+def scoring_head(source: str, scoring: str) -> str:
+    """The classifier whose confidence is scored: the frozen head's for every source or, if "own", the source's.
 
-    Log-odds' own confidence is sigmoid(log p/(1-p)) = p, so it is the frozen head's again. Raises ValueError for
-    another source or scoring.
+    That of log-odds is the frozen head's: sigmoid(log p/(1-p)) = p. Raises ValueError for another source or scoring.
     """
     if scoring not in SCORINGS:
         raise ValueError(f"There is no scoring {scoring!r}; choose one of {', '.join(SCORINGS)}.")
@@ -127,19 +126,19 @@ def average_gain(p: float, q: float) -> float:
 
 
 def complexity(mask: Tensor) -> float:
-    """100 ||M||_1/(HW) in percent, of a mask [H,W] in [0, 1]: how much of the picture it keeps (Poppi et al. 2021)."""
+    """100 ||M||_1/(HW) in percent, of a mask [H,W] in [0, 1]: the share of the picture it keeps (Poppi et al. 2021)."""
     return 100 * float(mask.cpu().double().mean())
 
 
 def coherency(mask: Tensor, again: Tensor) -> float:
     """100 (r + 1)/2 in percent; r is Pearson's correlation of M(x) with M(x M(x)), both [H,W] (Poppi et al. 2021).
 
-    0 where one of them is constant and r has no value, as in the authors' code.
+    0 where one of them is constant and r undefined, as in the authors' code.
     """
     a, b = (m - m.mean() for m in (mask.cpu().double().flatten(), again.cpu().double().flatten()))
-    size = math.sqrt(float(a @ a) * float(b @ b))
-    flat = min(float(m.max() - m.min()) for m in (mask, again)) == 0 or size == 0
-    return 0.0 if flat else 50 * (min(1.0, max(-1.0, float(a @ b) / size)) + 1)
+    norm = math.sqrt(float(a @ a) * float(b @ b))
+    constant = min(float(m.max() - m.min()) for m in (mask, again)) == 0 or norm == 0
+    return 0.0 if constant else 50 * (min(1.0, max(-1.0, float(a @ b) / norm)) + 1)
 
 
 def adcc(coherency: float, complexity: float, drop: float) -> float:
@@ -154,13 +153,13 @@ def adcc(coherency: float, complexity: float, drop: float) -> float:
 def order(S: Tensor, size: tuple[int, int]) -> Tensor:
     """The pixels of a signed map S [P,Q], upsampled bicubically, from the highest to the lowest: [HW].
 
-    The map is not rectified, so that what speaks against a class goes last; of equal pixels, the first goes first.
+    The map is not rectified: evidence against the class is last. Ties are in reading order.
     """
     return render.upsample(S, size).flatten().argsort(descending=True, stable=True)
 
 
 def blank(model: DualBranch, pixels: Tensor) -> Tensor:
-    """What Deletion puts in place of pixels: the mean colour of the model's training data, 0 after normalisation.
+    """The end of Deletion: the mean colour of the model's training data, 0 after normalisation.
 
     [3,H,W] like `pixels` (Petsiuk et al. 2018, their code).
     """
@@ -168,16 +167,16 @@ def blank(model: DualBranch, pixels: Tensor) -> Tensor:
 
 
 def blurred(pixels: Tensor) -> Tensor:
-    """What Insertion starts from: the picture under a Gaussian of sigma 5 on 11 x 11 pixels (Petsiuk et al. 2018).
+    """The start of Insertion: the picture blurred by a Gaussian of sigma 5 on 11 x 11 pixels (Petsiuk et al. 2018).
 
-    Edges are reflected, where their code pads with the mean colour. [3,H,W] -> [3,H,W].
+    Edges are reflected; their code pads with the mean colour. [3,H,W] -> [3,H,W].
     """
     side = min(BLUR[0], 2 * min(pixels.shape[1:]) - 1)  # reflection needs half a kernel of picture
-    return tvf.gaussian_blur(pixels, [side, side], [BLUR[1], BLUR[1]])
+    return torch.as_tensor(tvf.gaussian_blur(pixels, [side, side], [BLUR[1], BLUR[1]]))
 
 
 def stages(top: Tensor, bottom: Tensor, ranking: Tensor, steps: int = STEPS) -> Tensor:
-    """The pictures on the way: the first round(i HW/steps) pixels of the ranking from `top`, the rest from `bottom`.
+    """Picture i of the steps: the first round(i HW/steps) pixels of the ranking from `top`, the others from `bottom`.
 
     [3,H,W], [3,H,W], [HW] -> [steps+1,3,H,W]. Deletion goes from the picture (bottom) to blank (top), Insertion from
     blurred (bottom) to the picture (top). Raises ValueError for less than one step.
@@ -192,7 +191,7 @@ def stages(top: Tensor, bottom: Tensor, ranking: Tensor, steps: int = STEPS) -> 
 def path(
     model: DualBranch, pixels: Tensor, k: int, ranking: Tensor, kind: str, steps: int = STEPS, batch: int = BATCH
 ) -> dict[str, Tensor]:
-    """Confidence in class k by classifier on the way of "deletion" or "insertion": float64 [steps+1] each.
+    """Confidence in class k at every step of "deletion" or "insertion", by classifier: float64 [steps+1] each.
 
     Pictures [3,H,W] in [0, 1]; ranking [HW] of `order`. Raises ValueError for another kind.
     """

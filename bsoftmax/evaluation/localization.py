@@ -1,8 +1,8 @@
-"""Where is the object? Boxes, masks and points against maps, counted as the WSOL benchmark does (Choe et al. 2020).
+"""Localisation of objects by maps: boxes, pixels and points, as the WSOL benchmark counts them (Choe et al. 2020).
 
-A map becomes `scale` [h,w] in [0, 1], then `quantise` gives 256 levels. `sweep` finds the boxes above every level once;
-everything about boxes follows from it. What is asked of a whole set (the best threshold, the area under precision over
-recall) is a function of sums over images of the rows `score_boxes` and `pixel_counts` give.
+`scale` upsamples a map to [h,w] in [0, 1], `quantise` to 256 levels. `sweep` finds the boxes above every level once.
+Metrics of a data set (the best threshold, PxAP) are functions of the rows of `score_boxes` and `pixel_counts`, summed
+over images.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from ..images import render
 from ..images.read import read_rgb
 
 LEVELS = 256
-THRESHOLDS = np.arange(0, 1, 0.001)  # of the benchmark; the authors add 1.0
+THRESHOLDS = np.arange(0, 1, 0.001)  # of the benchmark; the paper's authors add 1.0
 EDGES = np.append(THRESHOLDS, [1.0, 2.0, 3.0])  # bins of the benchmark's pixel histograms
 Corners = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules by which places are scored; `asdict` goes into every result.
+    """The rules of localisation; `asdict` goes into every result.
 
-    `bicubic` lists the methods that are interpolated so and not rectified; None: all of them. The others are rectified
-    and interpolated bilinearly. The class explained is always the true one, min-max follows the interpolation.
+    `bicubic`: the methods whose maps are upsampled bicubically without ReLU; None: all. The others are rectified and
+    upsampled bilinearly. Min-max follows the interpolation.
     """
 
     name: str
-    any_box: bool  # whether GT-known and Top-1 Loc accept any true box, or the first only
-    thresholds: int  # 1000: 0, 0.001 ... 0.999; 1001: and 1, where the box is the empty map's
+    any_box: bool  # whether GT-known and Top-1 Loc accept any true box, or only the first
+    thresholds: int  # 1000: 0, 0.001 ... 0.999; 1001: also 1, at which the box is [0, 0, 0, 0]
     bicubic: tuple[str, ...] | None
     size: int = render.SIDE
     tau: float = 0.2
@@ -47,8 +47,8 @@ class Protocol:
 
     def steps(self, method: str) -> dict[str, Any]:
         """The `mode` and `rectify` of `scale` for a CAM method's maps."""
-        plain = self.bicubic is None or method in self.bicubic
-        return {"mode": "bicubic" if plain else "bilinear", "rectify": not plain}
+        bicubic = self.bicubic is None or method in self.bicubic
+        return {"mode": "bicubic" if bicubic else "bilinear", "rectify": not bicubic}
 
     def asdict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -68,16 +68,17 @@ def protocol(name: str) -> Protocol:
 
 
 def scale(S: np.ndarray | Tensor, size: int = render.SIDE, mode: str = "bicubic", rectify: bool = False) -> np.ndarray:
-    """(U - min U) / (max U - min U) of the map S [P,Q], rectified first if asked, upsampled: float64 [size,size].
+    """(U - min U)/(max U - min U) of S [P,Q], with ReLU if `rectify`, upsampled to U: float64 [size,size].
 
-    A constant map, and so one that ReLU leaves empty, becomes 0. Raises ValueError for NaN, infinity, or not [P,Q].
+    A constant U becomes 0. Raises ValueError for NaN, infinity, or not [P,Q].
     """
     if S.ndim != 2:
         raise ValueError(f"Expected one map [P, Q], got the shape {tuple(S.shape)}.")
     fine = render.upsample(render.rectify(S) if rectify else S, (size, size), mode)
-    fine = np.asarray(fine.detach().cpu() if isinstance(fine, Tensor) else fine, dtype=np.float64)
-    low, high = fine.min(), fine.max()
-    return (fine - low) / (high - low) if high > low else np.zeros_like(fine)
+    U: np.ndarray = np.asarray(fine.detach().cpu() if isinstance(fine, Tensor) else fine, dtype=np.float64)
+    low, high = float(U.min()), float(U.max())
+    scaled: np.ndarray = (U - low) / (high - low) if high > low else np.zeros_like(U)
+    return scaled
 
 
 def quantise(values: np.ndarray) -> np.ndarray:
@@ -97,7 +98,7 @@ def heat(S: np.ndarray | Tensor, *steps: Any, **options: Any) -> np.ndarray:
 
 
 class Sweep(NamedTuple):
-    """The boxes of all levels in one list: `boxes[start[v]:start[v + 1]]` of level v, `largest[v]` is one of them."""
+    """The boxes of all levels: `boxes[start[v]:start[v + 1]]` of level v, of which `largest[v]` is the largest."""
 
     boxes: np.ndarray
     start: np.ndarray
@@ -108,17 +109,18 @@ class Sweep(NamedTuple):
 def sweep(levels: np.ndarray) -> Sweep:
     """The boxes around the contours of `levels > v`, strictly, for every v of 0 to 255 and a map uint8 [h,w].
 
-    Boxes are (x0, y0, x1, y1) with x1 = x + w and y1 = y + h clipped to the last pixel (one more than the region has);
-    contours of holes have theirs too; [0, 0, 0, 0] where nothing is above. The largest is the largest by area, the
-    first of equals in OpenCV's order. All this is the benchmark's (Choe et al. 2020).
+    As in the benchmark (Choe et al. 2020) boxes are (x0, y0, x1, y1) with x1 = x + w and y1 = y + h clipped to the last
+    pixel (one more than the region has), contours of holes included; [0, 0, 0, 0] where nothing is above. The largest
+    has the largest area; of equal ones it is the first in OpenCV's order.
     """
     top, present = int(levels.max()), np.bincount(levels.ravel(), minlength=LEVELS)
     corners, which = [(0, 0, levels.shape[1], levels.shape[0])], 0
-    found, start, largest = [], [], []
+    found: list[Corners] = []
+    start, largest = [], []
     for level in range(LEVELS):
         if level >= top:
             corners, which = [(0, 0, 0, 0)], 0
-        elif level == 0 or present[level]:  # a level that no pixel has changes nothing
+        elif level == 0 or present[level]:  # no pixel of this level: the same contours
             corners, which = _outlines(levels, level, corners)
         start.append(len(found))
         largest.append(len(found) + which)
@@ -128,12 +130,12 @@ def sweep(levels: np.ndarray) -> Sweep:
 
 
 def _outlines(levels: np.ndarray, level: int, within: list[Corners]) -> tuple[list[Corners], int]:
-    """x, y, x + w, y + h of each contour above a level, and which is largest; regions lie in those of lower levels."""
+    """(x, y, x + w, y + h) of each contour above a level, all inside those `within`, and the index of the largest."""
     left, upper, right, lower = zip(*within)
     x0, y0 = min(left), min(upper)
     region = (levels[y0 : max(lower), x0 : max(right)] > level).view(np.uint8)
     contours = cv2.findContours(region, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))[0]
-    areas = [cv2.contourArea(contour) for contour in contours] if len(contours) > 1 else [0]
+    areas = [cv2.contourArea(contour) for contour in contours] if len(contours) > 1 else [0.0]
     rects = map(cv2.boundingRect, contours)
     return [(x, y, x + w, y + h) for x, y, w, h in rects], areas.index(max(areas))
 
@@ -157,18 +159,21 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1
     inner = np.maximum(sides, 0).prod(-1)
     areas = [(c[..., 2:] - c[..., :2] + 1).prod(-1) for c in (a, b)]
-    return inner / (areas[0] + areas[1] - inner)
+    ious: np.ndarray = inner / (areas[0] + areas[1] - inner)
+    return ious
 
 
 def curve(found: Sweep | np.ndarray, truth: np.ndarray, multi_contour: bool) -> np.ndarray:
     """The best IoU above each level with any true box [n,4], of the largest contour or of all: float64 [256].
 
-    `found` is a map's sweep or its levels uint8 [h,w]; `at_thresholds` says at which level the box of a tau stands.
+    `found` is a map's sweep or its levels uint8 [h,w]; `at_thresholds` gives the level of each tau.
     """
     found = found if isinstance(found, Sweep) else sweep(found)
     if multi_contour:
-        return np.maximum.reduceat(iou(found.boxes, truth).max(1), found.start[:-1])
-    return iou(found.boxes[found.largest], truth).max(1)
+        every: np.ndarray = np.maximum.reduceat(iou(found.boxes, truth).max(1), found.start[:-1])
+        return every
+    largest: np.ndarray = iou(found.boxes[found.largest], truth).max(1)
+    return largest
 
 
 def at_thresholds(top: int, rule: Protocol) -> np.ndarray:
@@ -179,7 +184,7 @@ def at_thresholds(top: int, rule: Protocol) -> np.ndarray:
 def true_boxes(truth: Annotation, size: int = render.SIDE) -> np.ndarray:
     """Boxes of the stored image in pixels of a map [size,size]: trunc(x size/width), trunc(y size/height): int64 [n,4].
 
-    Raises DataError where there is no box, or one that is negative or turned round.
+    Raises DataError where there is no box, or one with negative or swapped corners.
     """
     corners = np.array(truth.boxes, dtype=np.float64).reshape(-1, 4)
     if not len(corners) or not (corners >= 0).all() or (corners[:, 2:] < corners[:, :2]).any():
@@ -190,10 +195,10 @@ def true_boxes(truth: Annotation, size: int = render.SIDE) -> np.ndarray:
 def score_boxes(
     levels: np.ndarray, truth: Annotation, right: bool, rule: Protocol
 ) -> tuple[dict[str, float], np.ndarray]:
-    """One image: the numbers that are averaged (percent), and the hits bool [4,256] that are summed.
+    """One image: its numbers in percent, to be averaged, and its hits bool [4,256], to be summed.
 
     `right`: whether the softmax head predicts the true class. Rows of hits: the largest contour at IoU .5, then all
-    contours at IoU .3, .5, .7. Raises ValueError for a map that is not stretched to 0 ... 255 (or all 0).
+    contours at IoU .3, .5, .7. Raises ValueError for a map whose maximum is neither 255 nor 0.
     """
     if int(levels.max()) not in (0, LEVELS - 1):
         raise ValueError(f"Expected levels from 0 to 255, got at most {levels.max()}: make them with heat.")
@@ -202,14 +207,14 @@ def score_boxes(
     one = largest if rule.any_box else curve(found, true[:1], False)
     hit = bool(one[int(rule.tau * found.top)] >= rule.iou)
     numbers = {"top1_cls": 100.0 * right, "gt_loc": 100.0 * hit, "top1_loc": 100.0 * (hit and right)}
-    return numbers, np.stack([largest >= rule.iou, *(every >= bar for bar in rule.ious)])
+    return numbers, np.stack([largest >= rule.iou, *(every >= iou for iou in rule.ious)])
 
 
 def true_pixels(truth: Annotation, size: int = render.SIDE) -> np.ndarray:
-    """Which pixels of a map [size,size] are the object: uint8, 1 where any mask (else any box) is, 255 to be ignored.
+    """The object's pixels of a map [size,size]: uint8, 1 inside any mask (else any box), 255 ignored, 0 elsewhere.
 
-    Ignored is what the ignore mask has and no mask does; masks are resized to the nearest pixel, as the benchmark does.
-    Raises DataError where nothing is known, ImageError for a mask that cannot be read.
+    Ignored are pixels of the ignore mask that no mask has; masks are resized by nearest neighbour, as in the benchmark.
+    Raises DataError for malformed or missing annotations, ImageError for a mask that cannot be read.
     """
     out = np.zeros((size, size), dtype=np.uint8)
     if truth.ignore is not None:
@@ -224,13 +229,13 @@ def true_pixels(truth: Annotation, size: int = render.SIDE) -> np.ndarray:
 
 def _read_mask(path: Path, size: int) -> np.ndarray:
     mask = np.asarray(read_rgb(path)).max(2)
-    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0
+    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)) > 0
 
 
 def pixel_counts(values: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """How many pixels of the object, and of the rest, a map in [0, 1] scores within each of EDGES: int64 [2,1002].
+    """Histograms over EDGES of a map in [0, 1], of the object's pixels and of the background's: int64 [2,1002].
 
-    `target`: of `true_pixels`. Summed over images these make PxAP. Raises ValueError for numbers outside [0, 1].
+    `target`: of `true_pixels`. PxAP follows from their sums over images. Raises ValueError for numbers outside [0, 1].
     """
     bins = EDGES.searchsorted(_within(values), side="right") - 1
     return np.stack([np.bincount(bins[target == kind], minlength=len(EDGES) - 1) for kind in (1, 0)])
@@ -239,10 +244,10 @@ def pixel_counts(values: np.ndarray, target: np.ndarray) -> np.ndarray:
 def pointing(values: np.ndarray, target: np.ndarray, tolerance: float = 0) -> float:
     """The pointing game (Zhang et al. 2016): 100 if the map's maximum lies within `tolerance` pixels of the object.
 
-    Where several pixels share the maximum, the share of them that do: what choosing one at random would give, so a
-    constant map scores chance. Of `true_pixels`, ignored ones are not the object. The paper's tolerance is 15 pixels.
+    Where several pixels have the maximum, the share of them that do: the expectation over a random choice. `target`: of
+    `true_pixels`, whose ignored pixels are not the object. The paper's tolerance is 15 pixels.
     """
     if not np.isfinite(values).all():
         raise ValueError("Expected a map of finite numbers, got NaN or infinity in it.")
-    away = cv2.distanceTransform((target != 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return 100 * float((away[values == values.max()] <= tolerance).mean())
+    distance = cv2.distanceTransform((target != 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return 100 * float((distance[values == values.max()] <= tolerance).mean())

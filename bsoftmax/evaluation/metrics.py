@@ -1,8 +1,7 @@
-"""What is measured: one entry a metric, and the numbers of a whole set as functions of sums over its images.
+"""The registry of metrics, and the metrics of a data set as functions of sums over its images.
 
-Three ways to a number: "mean" averages what each image gave; "hits" and "pixels" sum rows over images (those of
-`score_boxes` and `pixel_counts`) and are not averages of anything an image has alone. Sums may carry leading axes, one
-entry a bootstrap round.
+A metric is the "mean" of one number an image, or a function of summed rows: "hits" (of `score_boxes`) or "pixels" (of
+`pixel_counts`). Sums may have leading axes, e.g. one entry a bootstrap round.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from .localization import EDGES, LEVELS, Protocol, at_thresholds
 
 @dataclass(frozen=True)
 class Metric:
-    """A registry entry; the command line, the page, tables and tests read it."""
+    """An entry of the registry."""
 
     key: str
     title: str
     unit: str
-    higher_is_better: bool | None  # None: neither is
+    higher_is_better: bool | None  # None: neither
     low: float
     high: float
     needs: str  # "none", "boxes", "masks", or "places": either of them
     paper: str
     how: str = "mean"  # "mean", "hits" or "pixels"
-    scored: bool = False  # whether a classifier's confidence is in it: then measured for both scorings
+    scored: bool = False  # whether it depends on a classifier's confidence: then measured for both scorings
 
     def names(self) -> tuple[str, ...]:
-        """What its numbers are called: of the frozen head's confidence, and of the source's own where that differs."""
+        """Its key and, if it is scored, the key of its values by the source's own confidence."""
         return (self.key, f"{self.key}.own") if self.scored else (self.key,)
 
 
@@ -64,7 +63,7 @@ METRICS: dict[str, Metric] = {
 
 
 def find(key: str) -> Metric:
-    """The registry's entry of a metric, or of its own scoring. Raises ValueError, naming the known ones, for others."""
+    """The metric of a key or of its ".own" variant. Raises ValueError, naming the known ones, for others."""
     for metric in METRICS.values():
         if key in metric.names():
             return metric
@@ -72,7 +71,7 @@ def find(key: str) -> Metric:
 
 
 def box_accuracy(hits: np.ndarray, n: int) -> np.ndarray:
-    """Percent of n images whose box above each level is right: sums of hits [...,4,256] -> float64, same shape.
+    """Percent of n images whose box above each level is a hit: sums of hits [...,4,256] -> float64, same shape.
 
     The level v stands for every tau with int(255 tau) = v.
     """
@@ -80,31 +79,34 @@ def box_accuracy(hits: np.ndarray, n: int) -> np.ndarray:
 
 
 def _best(hits: np.ndarray, n: int, rule: Protocol) -> np.ndarray:
-    return box_accuracy(hits, n)[..., np.unique(at_thresholds(LEVELS - 1, rule))].max(-1)
+    best: np.ndarray = box_accuracy(hits, n)[..., np.unique(at_thresholds(LEVELS - 1, rule))].max(-1)
+    return best
 
 
 def max_box_acc(hits: np.ndarray, n: int, rule: Protocol) -> np.ndarray:
     """max over tau of the accuracy of the largest contour's box at IoU .5 (Choe et al. 2020): [...,4,256] -> [...]."""
-    return _best(hits, n, rule)[..., 0]
+    accuracy: np.ndarray = _best(hits, n, rule)[..., 0]
+    return accuracy
 
 
 def max_box_acc_v2(hits: np.ndarray, n: int, rule: Protocol) -> np.ndarray:
     """Mean over IoU .3, .5, .7 of max over tau of the accuracy of any contour's box: [...,4,256] -> [...]."""
-    return _best(hits, n, rule)[..., 1:].mean(-1)
+    accuracy: np.ndarray = _best(hits, n, rule)[..., 1:].mean(-1)
+    return accuracy
 
 
 def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of pixels scored at least EDGES[i], highest i first: [...,2,1002] -> [...,1002] each.
 
-    Precision is 0 where no pixel scores as much, recall where no pixel is of an object (in a bootstrap round). Raises
-    ValueError when none is at all.
+    Precision is 0 where no pixel has such a score, recall where no pixel is of an object (in a bootstrap round). Raises
+    ValueError when none is in any.
     """
-    positive, all_ = (
+    positive, total = (
         np.asarray(c, dtype=np.float64)[..., ::-1].cumsum(-1) for c in (counts[..., 0, :], counts.sum(-2))
     )
     if not (positive[..., -1] > 0).any():
         raise ValueError("PxAP needs pixels of objects, found none: check the masks.")
-    return positive / np.maximum(all_, 1), positive / np.maximum(positive[..., -1:], 1)
+    return positive / np.maximum(total, 1), positive / np.maximum(positive[..., -1:], 1)
 
 
 def px_ap(counts: np.ndarray) -> np.ndarray:
@@ -114,7 +116,8 @@ def px_ap(counts: np.ndarray) -> np.ndarray:
     is of an object.
     """
     precision, recall = precision_recall(counts)
-    return 100 * (precision[..., 1:] * np.diff(recall)).sum(-1)
+    area: np.ndarray = (precision[..., 1:] * np.diff(recall)).sum(-1)
+    return 100 * area
 
 
 def pack_hits(hits: np.ndarray) -> str:
@@ -123,7 +126,7 @@ def pack_hits(hits: np.ndarray) -> str:
 
 
 def unpack_hits(text: str) -> np.ndarray:
-    """What `pack_hits` wrote: bool [4,256]."""
+    """The inverse of `pack_hits`: bool [4,256]."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8)).astype(bool).reshape(-1, LEVELS)
 
 
@@ -133,7 +136,7 @@ def pack_counts(counts: np.ndarray) -> str:
 
 
 def unpack_counts(text: str) -> np.ndarray:
-    """What `pack_counts` wrote: int64 [2,1002]."""
+    """The inverse of `pack_counts`: int64 [2,1002]."""
     return (
         np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u4").astype(np.int64).reshape(2, len(EDGES) - 1)
     )

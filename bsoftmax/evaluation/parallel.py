@@ -1,4 +1,4 @@
-"""Several processes on one machine at one evaluation: each takes its chunks, the first one listens."""
+"""One evaluation in several processes of one machine: the workers measure, the main process collects."""
 
 from __future__ import annotations
 
@@ -6,55 +6,62 @@ import dataclasses
 import multiprocessing
 import os
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import torch
 
+from .aggregate import Record
 from .plan import EvalRun, Prepared, prepare
 from .plan import measure as measure_share
 
-MOST, CHUNKS = 8, 4  # a process takes seconds to start and some hundred megabytes
-WAIT = 0.2  # seconds between two looks at whether to stop, and whether all are alive
+MAX_WORKERS, CHUNKS_PER_WORKER = 8, 4  # a process takes seconds to start and some hundred megabytes
+POLL_SECONDS = 0.2
+Message = tuple[str, Any]  # ("records", list of records), ("ended", whether it was stopped) or ("error", its sentence)
 
 
-def enough(work: Prepared) -> int:
-    """How many processes are worth their start: one a core (or GPU), at most MOST, each with CHUNKS chunks to do."""
-    places = torch.cuda.device_count() if work.bench.model.device.type == "cuda" else os.cpu_count() or 1
-    return max(1, min(places, MOST, work.total // (CHUNKS * work.run.batch)))
+def default_workers(job: Prepared) -> int:
+    """One process a core (or GPU), at most MAX_WORKERS, each with at least CHUNKS_PER_WORKER chunks."""
+    devices = torch.cuda.device_count() if job.setup.model.device.type == "cuda" else os.cpu_count() or 1
+    return max(1, min(devices, MAX_WORKERS, job.total // (CHUNKS_PER_WORKER * job.run.batch)))
 
 
-def measure(
-    work: Prepared, workers: int, note: Callable[[list[dict[str, Any]]], None], stop: Callable[[], bool]
-) -> bool:
-    """Measures with `workers` processes; whether it was stopped. Raises ValueError when one of them ends early."""
+def measure(job: Prepared, count: int, on_records: Callable[[list[Record]], None], stop: Callable[[], bool]) -> bool:
+    """Measures with `count` processes; whether it was stopped. Raises ValueError when one of them ends early."""
     context = multiprocessing.get_context("spawn")
-    said, asked = context.Queue(), context.Event()
-    crew = [
-        context.Process(target=_work, args=(work.run, work.key, rank, workers, said, asked), daemon=True)
-        for rank in range(workers)
+    messages: Queue[Message] = context.Queue()
+    stop_event = context.Event()
+    workers = [
+        context.Process(target=_work, args=(job.run, job.key, rank, count, messages, stop_event), daemon=True)
+        for rank in range(count)
     ]
-    for process in crew:
-        process.start()
+    for worker in workers:
+        worker.start()
     try:
-        return _listen(crew, said, asked, note, stop)
+        return _collect(workers, messages, stop_event, on_records, stop)
     finally:
-        for process in crew:
-            process.terminate()
-            process.join()
+        for worker in workers:
+            worker.terminate()
+            worker.join()
 
 
-def _listen(crew: list, said: Any, asked: Any, note: Callable, stop: Callable[[], bool]) -> bool:
+def _collect(
+    workers: Sequence[BaseProcess], messages: Queue[Message], stop_event: Event,
+    on_records: Callable[[list[Record]], None], stop: Callable[[], bool],
+) -> bool:  # fmt: skip
     ended: list[bool] = []
-    while len(ended) < len(crew):
+    while len(ended) < len(workers):
         if stop():
-            asked.set()
+            stop_event.set()
         try:
-            kind, value = said.get(timeout=WAIT)
+            kind, value = messages.get(timeout=POLL_SECONDS)
         except queue.Empty:
-            if dead := [p for p in crew if p.exitcode]:
+            if failed := [worker for worker in workers if worker.exitcode]:
                 raise ValueError(
-                    f"A worker ended early (exit code {dead[0].exitcode}; a negative one is a signal, -9 often too "
+                    f"A worker ended early (exit code {failed[0].exitcode}; a negative one is a signal, -9 often too "
                     "little memory): run the same command again to go on, with fewer --workers."
                 ) from None
             continue
@@ -63,16 +70,16 @@ def _listen(crew: list, said: Any, asked: Any, note: Callable, stop: Callable[[]
         if kind == "ended":
             ended.append(value)
         else:
-            note(value)
+            on_records(value)
     return any(ended)
 
 
-def _work(run: EvalRun, key: str, rank: int, world: int, said: Any, asked: Any) -> None:
+def _work(run: EvalRun, key: str, rank: int, world: int, messages: Queue[Message], stop_event: Event) -> None:
     try:
-        work = prepare(dataclasses.replace(run, command=()), rank)
-        if work.key != key:
+        job = prepare(dataclasses.replace(run, command=()), rank)
+        if job.key != key:
             raise ValueError("The data or the model changed while the evaluation began: run it again.")
-        stopped = measure_share(work, rank, world, lambda made: said.put(("records", made)), asked.is_set)
-        said.put(("ended", stopped))
+        stopped = measure_share(job, rank, world, lambda records: messages.put(("records", records)), stop_event.is_set)
+        messages.put(("ended", stopped))
     except (ValueError, OSError) as error:
-        said.put(("error", str(error)))
+        messages.put(("error", str(error)))

@@ -1,8 +1,7 @@
-"""What an evaluation is made of: its options, what they come to on given data, and the measuring of it in chunks.
+"""What an evaluation needs: its options, its preparation on given data, and the measurement of its chunks.
 
-Chunk c, always of the same images, belongs to process c mod world: whatever the number of processes, every image is
-computed in the same company and its numbers are the same to the bit. Records are written chunk by chunk, so that a
-killed run goes on.
+Chunk c has the same images whatever the number of processes, and belongs to process c mod world: every number is equal
+to the bit. Records are written chunk by chunk, so that a killed run resumes.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from ..data.limits import Limits
 from ..data.loader import decoded
 from ..data.sets import DataError, DataSet, ImageSet
 from ..models import zoo
-from ..utils.text import brief
+from ..utils.text import quoted
 from . import aggregate, localization
 from . import protocol as rules
-from .aggregate import Entry
-from .column import columns, representative
-from .measure import GROUPS, Bench, chunk
+from .aggregate import Entry, Record
+from .column import columns
+from .measure import GROUPS, Setup, measure_chunk
 from .statistics import ROUNDS
 
-ORDER = ("test", "val", "all", "train")  # the split that is taken where none is named
+SPLIT_ORDER = ("test", "val", "all", "train")  # the first of them there is, where none is named
 
 
 @dataclass(frozen=True)
 class EvalRun:
-    """What is measured on what, and where it goes: a folder that gets records, results and tables.
+    """Options of an evaluation; the folder `out` gets records, results and tables.
 
-    `methods` and `sources`: None for all quick ones and all the model has. `explain`: the class, "predicted" or "true";
-    None for the true one where places are scored and the predicted one where confidence is. `metrics`: of GROUPS.
-    `limit`: at most so many images, drawn class by class with `seed`. `precision`: "float32" or "bfloat16". `share`: of
-    a set that names no splits, "train" and "val" are what a training with this share and seed draws.
+    `methods` and `sources`: None for all that are not slow and all the model has. `explain`: the class, "predicted" or
+    "true"; None for the true one in localisation and the predicted one in fidelity. `metrics`: of GROUPS. `limit`: at
+    most so many images, class by class in proportion, drawn with `seed`. `precision`: "float32" or "bfloat16". `share`:
+    the validation share by which training splits a set without splits. `called`: the data's name in the results.
     """
 
     data: str
@@ -72,66 +71,66 @@ class EvalRun:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An evaluation ready to run: what is measured, what is said about it, what its records are known by."""
+    """An evaluation ready to run; `key` identifies its records."""
 
     run: EvalRun
-    bench: Bench
-    stamp: dict[str, Any]
+    setup: Setup
+    header: dict[str, Any]
     notes: tuple[str, ...]
     key: str
 
     @property
     def total(self) -> int:
-        """How many images are asked for."""
-        return len(self.bench.images)
+        """The number of images."""
+        return len(self.setup.images)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Every column and where its numbers stand in a record."""
-        return tuple(Entry(c, representative(self.bench.model, c).key, self.bench.place(c)) for c in self.bench.columns)
+        """Every column with its keys in a record."""
+        return tuple(self.setup.entry(column) for column in self.setup.columns)
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """The records there are."""
+    def read(self) -> Iterator[Record]:
+        """The records so far."""
         return aggregate.read(self.run.out, self.key)
 
 
 def prepare(run: EvalRun, rank: int = 0) -> Prepared:
-    """Reads the data, opens the model and settles what can be measured.
+    """Reads the data, opens the model and decides what can be measured.
 
     Raises DataError, WeightsError, CheckpointError or ValueError with one sentence.
     """
     _check(run)
-    rule, device = localization.protocol(run.protocol), rules.device_of(run.device, rank)
-    found = layouts.read_data(run.data, run.cache / "data", run.limits, images=run.images, boxes=run.boxes)
-    found = _divided(found, run)
-    split, images = _split(found, run)
+    rule, device = localization.protocol(run.protocol), rules.choose_device(run.device, rank)
+    dataset = layouts.read_data(run.data, run.cache / "data", run.limits, images=run.images, boxes=run.boxes)
+    dataset = _with_train_val(dataset, run)
+    split, images = _split(dataset, run)
     model = zoo.open_model(run.model, run.weights)
     chosen = columns(model, run.methods, run.sources, run.clamps)
     matched = zoo.matched(images, model.classes)
     explained, notes = _groups(run, images, matched is not None)
-    taken = sampled(images if matched is None else matched, run.limit, run.seed)
-    stamp = rules.stamp(
-        rules.of_data(run.called or run.data, found, split, taken), rules.of_model(run.model, model),
-        rules.of_rules(rule, explained, run.precision, device.split(":")[0]),
+    images = subsample(images if matched is None else matched, run.limit, run.seed)
+    header = rules.result_header(
+        rules.describe_data(run.called or run.data, dataset, split, images), rules.describe_model(run.model, model),
+        rules.describe_protocol(rule, explained, run.precision, device.split(":")[0]),
     )  # fmt: skip
-    said = {"stamp": rules.lasting(stamp), "columns": [c.key for c in chosen], "batch": run.batch}
-    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:20]
-    model = rules.ready(model, run.precision, device)
-    bench = Bench(model, taken, matched is not None, chosen, rule, explained, run.batch)
-    return Prepared(run, bench, stamp, notes, key)
+    identity = {"stamp": rules.comparable(header), "columns": [c.key for c in chosen], "batch": run.batch}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+    model = rules.prepare_model(model, run.precision, device)
+    setup = Setup(model, images, matched is not None, chosen, rule, explained, run.batch)
+    return Prepared(run, setup, header, notes, key)
 
 
-def sampled(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """At most `limit` images, every class in proportion, drawn with a seed; all are sorted by name."""
+def subsample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    """At most `limit` images, every class in proportion, drawn with a seed; sorted by name."""
     order = sorted(range(len(images)), key=images.name)
     if limit is None or limit >= len(order):
         return images.subset(order)
     rng, labels = np.random.default_rng(seed), np.asarray(images.labels)[order]
-    turn = np.empty(len(order))  # how far through its class an image is drawn
+    rank = np.empty(len(order))  # when an image is drawn, as a share of its class
     for k in np.unique(labels):
-        mine = np.flatnonzero(labels == k)
-        turn[rng.permutation(mine)] = (np.arange(len(mine)) + rng.random()) / len(mine)
-    return images.subset([order[n] for n in np.sort(np.argsort(turn, kind="stable")[:limit])])
+        members = np.flatnonzero(labels == k)
+        rank[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    return images.subset([order[n] for n in np.sort(np.argsort(rank, kind="stable")[:limit])])
 
 
 def _check(run: EvalRun) -> None:
@@ -148,28 +147,29 @@ def _check(run: EvalRun) -> None:
         raise ValueError(f"There is no precision {run.precision!r}; choose one of {', '.join(rules.PRECISIONS)}.")
 
 
-def _divided(found: DataSet, run: EvalRun) -> DataSet:
-    """With train and val apart, as a training divides a set that names none, where one of them is asked for."""
-    if run.split not in ("train", "val") or list(found.splits) != ["all"]:
-        return found
-    train, val, _ = layouts.train_val(found, run.share, run.seed)
-    return replace(found, splits={"train": train, "val": val})
+def _with_train_val(dataset: DataSet, run: EvalRun) -> DataSet:
+    """The data set split as training splits one without splits, where "train" or "val" is requested."""
+    if run.split not in ("train", "val") or list(dataset.splits) != ["all"]:
+        return dataset
+    train, val, _ = layouts.train_val(dataset, run.share, run.seed)
+    return replace(dataset, splits={"train": train, "val": val})
 
 
-def _split(found: DataSet, run: EvalRun) -> tuple[str, ImageSet]:
-    name = run.split or next((name for name in ORDER if name in found.splits), next(iter(found.splits)))
-    if name not in found.splits:
-        raise DataError(f"There is no split {brief(name)} in the data, which has {', '.join(found.splits)}.")
-    if not len(found.splits[name]):
-        raise DataError(f"The split {brief(name)} has no images: choose another of {', '.join(found.splits)}.")
-    return name, found.splits[name]
+def _split(dataset: DataSet, run: EvalRun) -> tuple[str, ImageSet]:
+    splits = dataset.splits
+    name = run.split or next((name for name in SPLIT_ORDER if name in splits), next(iter(splits)))
+    if name not in splits:
+        raise DataError(f"There is no split {quoted(name)} in the data, which has {', '.join(splits)}.")
+    if not len(splits[name]):
+        raise DataError(f"The split {quoted(name)} has no images: choose another of {', '.join(splits)}.")
+    return name, splits[name]
 
 
 def _groups(run: EvalRun, images: ImageSet, matched: bool) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What can be measured here and which class each explains, and a sentence for whatever is left out."""
-    usual = {"localization": "true", "fidelity": "predicted", "curves": "predicted"}
-    explained, notes = {group: run.explain or usual[group] for group in GROUPS if group in run.metrics}, []
-    foreign = f"The data's classes are not those of {brief(run.model)}"
+    """The groups of metrics that can be measured with the class each explains, and a sentence for each that cannot."""
+    default = {"localization": "true", "fidelity": "predicted", "curves": "predicted"}
+    explained, notes = {group: run.explain or default[group] for group in GROUPS if group in run.metrics}, []
+    foreign = f"The data's classes are not those of {quoted(run.model)}"
     if "localization" in explained and not any(t.boxes or t.masks for t in images.annotations):
         notes.append("The data has no boxes and no masks, so that localisation is left out.")
         del explained["localization"]
@@ -188,11 +188,8 @@ def _groups(run: EvalRun, images: ImageSet, matched: bool) -> tuple[dict[str, st
 
 
 @contextmanager
-def exact() -> Iterator[None]:
-    """Inside, numbers depend on nothing but what is computed: CPUs take one thread, GPUs no short floats.
-
-    How sums are split among threads moves the last digits; cores are used by several processes instead.
-    """
+def deterministic() -> Iterator[None]:
+    """One CPU thread and no TF32: how sums are split among threads changes their last digits. Use processes instead."""
     before = torch.backends.cudnn.allow_tf32, torch.get_num_threads()
     torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(1)
@@ -204,19 +201,20 @@ def exact() -> Iterator[None]:
 
 
 def measure(
-    work: Prepared, rank: int, world: int, note: Callable[[list[dict[str, Any]]], None], stop: Callable[[], bool]
+    job: Prepared, rank: int, world: int, on_records: Callable[[list[Record]], None], stop: Callable[[], bool]
 ) -> bool:
-    """Measures this process's chunks that are not recorded yet and tells `note` of each; whether it was stopped."""
-    total, size = work.total, work.run.batch
-    done = {record["i"] for record in work.read()}
-    spans = [range(a, min(a + size, total)) for a in range(0, total, size)][rank::world]
+    """Measures this rank's chunks that are not recorded yet, calls `on_records` after each; whether it was stopped."""
+    total, size = job.total, job.run.batch
+    done = {record["i"] for record in job.read()}
+    spans = [range(start, min(start + size, total)) for start in range(0, total, size)][rank::world]
     spans = [span for span in spans if not done.issuperset(span)]
-    side = work.bench.model.spec.preprocessing.size
-    with exact(), aggregate.write_head(work.run.out, rank, {"key": work.key, "stamp": work.stamp}) as file:
-        for span, (pixels, bad) in zip(spans, decoded(work.bench.images, spans, side)):
+    side = job.setup.model.spec.preprocessing.size
+    header = {"key": job.key, "stamp": job.header}
+    with deterministic(), aggregate.open_records(job.run.out, rank, header) as file:
+        for span, (pixels, bad) in zip(spans, decoded(job.setup.images, spans, side)):
             if stop():
                 return True
-            made = [r for r in chunk(work.bench, pixels, list(span), bad) if r["i"] not in done]
-            aggregate.append(file, made)
-            note(made)
+            records = [r for r in measure_chunk(job.setup, pixels, list(span), bad) if r["i"] not in done]
+            aggregate.append(file, records)
+            on_records(records)
     return False

@@ -1,4 +1,4 @@
-"""The protocol that is stamped into every result, and the model made ready to be measured under it."""
+"""The header of every result (data, model, protocol, versions), and the model prepared for evaluation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .localization import LEVELS, Protocol
 from .statistics import LEVEL
 
 PRECISIONS = ("float32", "bfloat16")
-TOLERANCE = 0.0  # of the pointing game, in pixels of the scored map
-PASSING = ("source", "versions", "command")  # what may differ between a run and the one that goes on with its records
+POINTING_TOLERANCE = 0.0  # pixels of the scored map
+VOLATILE = ("source", "versions", "command")  # may differ between a run and the one that resumes it
 
 
-def stamp(data: Mapping[str, Any], model: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a number needs beside it to be a result (design, section 6)."""
+def result_header(data: Mapping[str, Any], model: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that every results.json carries beside its numbers."""
     versions = {
         "bsoftmax": importlib.import_module(__package__.split(".")[0]).__version__,
         "python": platform.python_version(),
@@ -38,28 +38,29 @@ def stamp(data: Mapping[str, Any], model: Mapping[str, Any], protocol: Mapping[s
     return {"data": dict(data), "model": dict(model), "protocol": dict(protocol), "versions": versions}
 
 
-def lasting(value: Any) -> Any:
-    """The part of a stamp on which the numbers of an image depend."""
+def comparable(value: Any) -> Any:
+    """A header without its volatile keys: what the numbers of an image depend on."""
     if isinstance(value, dict):
-        return {key: lasting(inner) for key, inner in value.items() if key not in PASSING}
+        return {key: comparable(inner) for key, inner in value.items() if key not in VOLATILE}
     return value
 
 
-def of_data(source: str, found: DataSet, split: str, taken: ImageSet) -> dict[str, Any]:
-    """Which images, under what names and with which places: hashes of both."""
-    places = hashlib.sha256()
-    for truth in taken.annotations:
-        places.update(repr((truth.size, truth.boxes, [m.name for m in truth.masks], truth.ignore is None)).encode())
+def describe_data(source: str, dataset: DataSet, split: str, images: ImageSet) -> dict[str, Any]:
+    """The images that are measured, with hashes of their names and of their annotations."""
+    annotations = hashlib.sha256()
+    for truth in images.annotations:
+        values = truth.size, truth.boxes, [mask.name for mask in truth.masks], truth.ignore is None
+        annotations.update(repr(values).encode())
     return {
-        "source": source, "layout": found.layout, "split": split, "split_images": len(found.splits[split]),
-        "images": len(taken), "classes": len(found.classes), "fingerprint": taken.fingerprint(),
-        "places": places.hexdigest() if taken.annotations else None, "passed_over": len(found.skipped),
+        "source": source, "layout": dataset.layout, "split": split, "split_images": len(dataset.splits[split]),
+        "images": len(images), "classes": len(dataset.classes), "fingerprint": images.fingerprint(),
+        "places": annotations.hexdigest() if images.annotations else None, "passed_over": len(dataset.skipped),
     }  # fmt: skip
 
 
 @torch.no_grad()
-def of_model(name: str, model: DualBranch) -> dict[str, Any]:
-    """Which model, by the hashes of its file, of what is frozen and of the branch, and the size of its maps."""
+def describe_model(name: str, model: DualBranch) -> dict[str, Any]:
+    """The model, the size of its maps, and hashes of its file, of its frozen weights and of its branch."""
     path, size = zoo.bundled().get(name, Path(name)), model.spec.preprocessing.size
     F, _ = model.features(torch.zeros(1, 3, size, size, device=model.device, dtype=next(model.parameters()).dtype))
     branch = None if model.sigmoid is None else checkpoints.tensor_hash(model.sigmoid.state_dict())
@@ -70,15 +71,16 @@ def of_model(name: str, model: DualBranch) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def of_rules(rule: Protocol, explained: Mapping[str, str], precision: str, device: str) -> dict[str, Any]:
-    """How everything is measured."""
-    steps = {True: "bicubic, not rectified", False: "bilinear after ReLU"}
-    how = steps[True] if rule.bicubic is None else f"{steps[True]}: {', '.join(rule.bicubic)}; {steps[False]}: the rest"
+def describe_protocol(rule: Protocol, explained: Mapping[str, str], precision: str, device: str) -> dict[str, Any]:
+    """The rules under which every metric is computed."""
+    interpolation = "bicubic, not rectified"
+    if rule.bicubic is not None:
+        interpolation += f": {', '.join(rule.bicubic)}; bilinear after ReLU: the rest"
     return {
         "explained": dict(explained),
         "places": {
-            **rule.asdict(), "interpolation": how, "normalisation": f"min-max, {LEVELS} levels, rounded down",
-            "pointing_tolerance": TOLERANCE,
+            **rule.asdict(), "interpolation": interpolation, "normalisation": f"min-max, {LEVELS} levels, rounded down",
+            "pointing_tolerance": POINTING_TOLERANCE,
         },
         "fidelity": fidelity.RULES,
         "baseline": "the same method on the softmax head's logit, unclamped",
@@ -87,31 +89,30 @@ def of_rules(rule: Protocol, explained: Mapping[str, str], precision: str, devic
     }  # fmt: skip
 
 
-class _Quick(nn.Module):
-    """A trunk fed channels last, which is twice as fast on CPUs; in bfloat16 if asked, answering in float32."""
+class _FastTrunk(nn.Module):
+    """A trunk that runs channels last (twice as fast on CPUs), optionally in bfloat16, and returns float32."""
 
-    def __init__(self, trunk: nn.Module, half: bool) -> None:
+    def __init__(self, trunk: nn.Module, bfloat16: bool) -> None:
         super().__init__()
-        self.trunk, self.half = trunk, half
+        self.trunk, self.autocast = trunk, bfloat16
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        x = x.contiguous(memory_format=torch.channels_last)
-        if not self.half:
-            return self.trunk(x)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            F, tokens = self.trunk(x)
-        return F.float(), None if tokens is None else tokens.float()
+        F: Tensor
+        tokens: Tensor | None
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
+            F, tokens = self.trunk(x.contiguous(memory_format=torch.channels_last))
+        return (F.float(), None if tokens is None else tokens.float()) if self.autocast else (F, tokens)
 
 
-def ready(model: DualBranch, precision: str, device: str) -> DualBranch:
-    """The model where and how it computes; its hashes are those of the model given."""
-    spec, trunk = model.spec, _Quick(model.trunk, precision == "bfloat16")
+def prepare_model(model: DualBranch, precision: str, device: str) -> DualBranch:
+    """The model on its device and in its precision. Take hashes of the original: names change with the wrapper."""
+    spec, trunk = model.spec, _FastTrunk(model.trunk, precision == "bfloat16")
     parts = Parts(trunk, model.neck, model.softmax, spec.preprocessing, spec.layer, spec.classes)
     return DualBranch(parts, spec, model.sigmoid).to(device)
 
 
-def device_of(asked: str | None, rank: int) -> str:
-    """The device asked for, else a GPU (one a process, as far as there are), else the CPU."""
-    if asked or not torch.cuda.is_available():
-        return asked or "cpu"
+def choose_device(requested: str | None, rank: int) -> str:
+    """The device requested, else a GPU (rank modulo their number), else the CPU."""
+    if requested or not torch.cuda.is_available():
+        return requested or "cpu"
     return f"cuda:{rank % torch.cuda.device_count()}"

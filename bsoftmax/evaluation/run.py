@@ -1,4 +1,4 @@
-"""An evaluation: from a data set and a model to results and their tables; events (plain dicts) tell what happens."""
+"""An evaluation: from a data set and a model to results and their tables, with progress events (plain dicts)."""
 
 from __future__ import annotations
 
@@ -13,37 +13,32 @@ from ..utils.distributed import Ranks
 from ..utils.events import Emit
 from ..utils.files import write_text
 from . import parallel, results, tables
-from .aggregate import Running
+from .aggregate import Record, RunningTable
+from .fidelity import STEPS
 from .plan import EvalRun, Prepared, measure, prepare
 
 TABLE_SECONDS, PROGRESS_SECONDS = 10.0, 0.25
 
 
 class Progress:
-    """What is told while images are measured: how far it has come, and now and then the table so far."""
+    """Emits the number of images done, and every TABLE_SECONDS the table so far."""
 
-    def __init__(self, work: Prepared, emit: Emit) -> None:
-        self.work, self.emit, self.start = work, emit, time.monotonic()
-        self.running = Running(work.entries, work.bench.rule)
-        self.told, self.tabled = 0.0, time.monotonic()
-        for record in work.read():
+    def __init__(self, job: Prepared, emit: Emit) -> None:
+        self.job, self.emit = job, emit
+        self.running = RunningTable(job.entries, job.setup.rule)
+        self.progress_at, self.table_at = 0.0, time.monotonic()
+        for record in job.read():
             self.running.add(record)
-        self.before = self.done
 
-    @property
-    def done(self) -> int:
-        """Images looked at."""
-        return self.running.n + self.running.unreadable
-
-    def __call__(self, made: list[dict[str, Any]]) -> None:
-        for record in made:
+    def __call__(self, records: list[Record]) -> None:
+        for record in records:
             self.running.add(record)
-        now, total = time.monotonic(), self.work.total
-        if self.done >= total or now - self.told > PROGRESS_SECONDS:
-            self.told = now
-            self.emit({"event": "progress", "done": self.done, "total": total})
-        if now - self.tabled > TABLE_SECONDS:
-            self.tabled = now
+        now, total, done = time.monotonic(), self.job.total, self.running.n + self.running.unreadable
+        if done >= total or now - self.progress_at > PROGRESS_SECONDS:
+            self.progress_at = now
+            self.emit({"event": "progress", "done": done, "total": total})
+        if now - self.table_at > TABLE_SECONDS:
+            self.table_at = now
             self.emit({"event": "table", "n": self.running.n, "total": total, "rows": self.running.table()})
 
 
@@ -56,62 +51,62 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures and writes results.json and its tables into `run.out`; returns the last event, "done".
 
-    Killed at any point and called again with the same options it goes on where it was, in as many processes as one
-    likes: `workers` on this machine (None: as many as are worth it), or `ranks`. `stop` is asked between chunks: what
-    was measured so far is written then, and marked. Raises as `prepare` does, and ValueError when no image was measured
-    or a worker ended.
+    A killed evaluation called again with the same options resumes, with any number of `workers` on this machine (None:
+    one a core, where each has enough to do) or of `ranks`. `stop` is called between chunks: the results are then of the
+    images measured so far. Raises as `prepare` does, and ValueError when no image was measured or a worker ended.
     """
     ranks = ranks or Ranks.current()
     if workers is not None and (workers < 1 or (workers > 1 and ranks.world > 1)):
         raise ValueError(f"Expected --workers of at least 1, and 1 under a launcher of several, got {workers}.")
     start = time.monotonic()
-    work = prepare(run, ranks.rank)
+    job = prepare(run, ranks.rank)
     emit = emit if ranks.rank == 0 else lambda event: None
-    _announce(work, emit)
-    progress = Progress(work, emit)
+    _announce(job, emit)
+    progress = Progress(job, emit)
     if workers is None:
-        workers = 1 if ranks.world > 1 else parallel.enough(work)
+        workers = 1 if ranks.world > 1 else parallel.default_workers(job)
     if workers > 1:
-        stopped = parallel.measure(work, workers, progress, stop)
+        stopped = parallel.measure(job, workers, progress, stop)
     else:
-        stopped = measure(work, ranks.rank, ranks.world, progress, stop)
-    stopped = _anywhere(ranks, stopped)
-    done = _finish(work, stopped, time.monotonic() - start, emit) if ranks.rank == 0 else {}
+        stopped = measure(job, ranks.rank, ranks.world, progress, stop)
+    stopped = _any_rank(ranks, stopped)
+    done = _finish(job, stopped, time.monotonic() - start, emit) if ranks.rank == 0 else {}
     ranks.barrier()
     return done
 
 
-def _anywhere(ranks: Ranks, stopped: bool) -> bool:
-    """Waits until every rank is here; whether any was stopped."""
+def _any_rank(ranks: Ranks, stopped: bool) -> bool:
+    """Waits for all ranks; whether any was stopped."""
     flag = torch.tensor([float(stopped)])
-    ranks.sum_([flag])
+    ranks.all_reduce_([flag])
     return bool(flag)
 
 
-def _announce(work: Prepared, emit: Emit) -> None:
-    data, bench = work.stamp["data"], work.bench
-    said = {"n": work.total, "split": data["split"], "layout": data["layout"], "classes": list(bench.images.classes)}
-    emit({"event": "data", **said, "columns": [c.key for c in bench.columns], "notes": list(work.notes)})
-    looks = len(bench.looks)
-    passes = 1 + looks * ("fidelity" in bench.explained) + looks * 58 * ("curves" in bench.explained)
-    emit({"event": "size", "passes": work.total * passes, "maps": looks})
+def _announce(job: Prepared, emit: Emit) -> None:
+    data, setup = job.header["data"], job.setup
+    event = {"event": "data", "n": job.total, "split": data["split"], "layout": data["layout"]}
+    event |= {"classes": list(setup.images.classes), "columns": [c.key for c in setup.columns]}
+    emit({**event, "notes": list(job.notes)})
+    maps = len(setup.maps)
+    passes = 1 + maps * ("fidelity" in setup.explained) + maps * 2 * (STEPS + 1) * ("curves" in setup.explained)
+    emit({"event": "size", "passes": job.total * passes, "maps": maps})
 
 
-def _finish(work: Prepared, stopped: bool, seconds: float, emit: Emit) -> dict[str, Any]:
-    """Results and tables from whatever was recorded."""
-    run = work.run
-    found = results.collect(work.read, work.entries, work.bench.rule, work.total, run.seed, run.rounds)
-    complete = found["n"] + len(found["unreadable"]) == work.total
+def _finish(job: Prepared, stopped: bool, seconds: float, emit: Emit) -> dict[str, Any]:
+    """Writes results and tables of the images recorded so far."""
+    run = job.run
+    found = results.collect(job.read, job.entries, job.setup.rule, job.total, run.seed, run.rounds)
+    complete = found["n"] + len(found["unreadable"]) == job.total
     if not complete and not stopped:
         raise ValueError(
-            f"Only {found['n']} of {work.total} images are recorded in {str(run.out)!r}: it must be a folder that all "
+            f"Only {found['n']} of {job.total} images are recorded in {str(run.out)!r}: it must be a folder that all "
             "ranks share."
         )
-    made = {"format": results.FORMAT, **work.stamp, "notes": list(work.notes), "seed": run.seed, "rounds": run.rounds}
-    made |= {"command": list(run.command), "complete": complete, **found}
-    path = write_text(run.out / "results.json", json.dumps(made, allow_nan=False))
-    files = [str(path), *map(str, tables.write(made, run.out))]
-    done = {"event": "done", "results": str(path), "files": files, "n": made["n"], "unreadable": made["unreadable"]}
-    done |= {"stopped": stopped, "complete": made["complete"], "seconds": seconds, "notes": made["notes"]}
+    written = {"format": results.FORMAT, **job.header, "notes": list(job.notes), "seed": run.seed, "rounds": run.rounds}
+    written |= {"command": list(run.command), "complete": complete, **found}
+    path = write_text(run.out / "results.json", json.dumps(written, allow_nan=False))
+    files = [str(path), *map(str, tables.write(written, run.out))]
+    done = {"event": "done", "results": str(path), "files": files, "n": found["n"], "unreadable": found["unreadable"]}
+    done |= {"stopped": stopped, "complete": complete, "seconds": seconds, "notes": written["notes"]}
     emit(done)
     return done

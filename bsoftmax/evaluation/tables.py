@@ -1,4 +1,4 @@
-"""Results as Markdown, CSV and LaTeX, the protocol in every file."""
+"""Results as Markdown, CSV and LaTeX, each file with its protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..utils.files import write_text
-from ..utils.text import shown
+from ..utils.text import printable
 from . import metrics
 from .aggregate import NAMES
 
@@ -35,43 +35,43 @@ _LATEX = {
 
 
 def write(results: Results, folder: Path) -> list[Path]:
-    """Writes results.md, results.csv and what there is of table1.tex and table2.tex; each whole or not at all."""
+    """Writes results.md, results.csv and, where their metrics were measured, table1.tex and table2.tex; atomically."""
     texts = {"results.md": markdown(results), "results.csv": table_csv(results)}
     texts |= {f"table{n}.tex": text for n in (1, 2) if (text := latex(results, n))}
-    for gone in {"table1.tex", "table2.tex"} - texts.keys():
-        (folder / gone).unlink(missing_ok=True)
+    for stale in {"table1.tex", "table2.tex"} - texts.keys():
+        (folder / stale).unlink(missing_ok=True)
     return [write_text(folder / name, text) for name, text in texts.items()]
 
 
 def title(name: str) -> str:
-    """A metric's name for a heading; "own" where each source's own confidence counts."""
+    """A metric's name for a heading; "own" where the source's own confidence is scored."""
     metric = metrics.find(name)
     arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
     return metric.title + (" (own)" if name.endswith(".own") else "") + arrow
 
 
-def measured(results: Results) -> list[str]:
+def metric_names(results: Results) -> list[str]:
     """The metrics that any column has, in the order of the registry."""
     found = {name for column in results["columns"] for name in column["metrics"]}
     return [name for name in NAMES if name in found]
 
 
 def escape_markdown(text: str) -> str:
-    """A string that Markdown and the HTML in it show as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", shown(" ".join(text.split())))
+    """A string for Markdown and the HTML in it, escaped, on one line."""
+    return _MARKDOWN.sub(r"\\\1", printable(" ".join(text.split())))
 
 
 def escape_latex(text: str) -> str:
-    """A string that LaTeX sets as it is, on one line."""
-    return "".join(_LATEX.get(c, c) for c in shown(" ".join(text.split())))
+    """A string for LaTeX, escaped, on one line."""
+    return "".join(_LATEX.get(c, c) for c in printable(" ".join(text.split())))
 
 
 def protocol_lines(results: Results) -> list[tuple[str, str]]:
-    """Everything that must be said beside the numbers: (what, how), nested names joined by dots."""
-    said = {key: results[key] for key in ("format", "complete", "n", "asked", "seed", "rounds") if key in results}
-    said |= {"unreadable": len(results["unreadable"]), "notes": results.get("notes", [])}
-    said |= {key: results[key] for key in ("data", "model", "protocol", "versions", "command") if key in results}
-    return list(_flat("", said))
+    """Everything but the numbers: (name, value), nested names joined by dots."""
+    lines = {key: results[key] for key in ("format", "complete", "n", "asked", "seed", "rounds") if key in results}
+    lines |= {"unreadable": len(results["unreadable"]), "notes": results.get("notes", [])}
+    lines |= {key: results[key] for key in ("data", "model", "protocol", "versions", "command") if key in results}
+    return list(_flat("", lines))
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -89,48 +89,47 @@ def interval_of(cell: Mapping[str, float], sign: str = "") -> str:
     return f"{cell['value']:{sign}.2f} [{cell['low']:{sign}.2f}, {cell['high']:{sign}.2f}]"
 
 
-def _named(column: Mapping[str, Any]) -> list[str]:
+def column_labels(column: Mapping[str, Any]) -> list[str]:
+    """Method, source and clamp of a column, for readers."""
     return [METHODS[column["method"]].label, SOURCES[column["source"]].title, "on" if column["clamp"] else "off"]
 
 
 def rows_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of cells that are escaped already."""
+    """A Markdown table; cells must be escaped."""
     return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows])
 
 
 def markdown(results: Results) -> str:
-    """The honest table: every column and metric with its interval, then the differences, then the protocol."""
-    names, columns = measured(results), results["columns"]
+    """Every column and metric with its interval, then the paired differences, the contrasts and the protocol."""
+    names, columns = metric_names(results), results["columns"]
     heads = ["method", "source", "clamp", *(title(name) for name in names)]
-    rows = [[*_named(c), *(_cell(c["metrics"], name) for name in names)] for c in columns]
-    parts = ["# Results", _sentence(results), rows_markdown(heads, rows)]
-    against = [c for c in columns if c["baseline"]]
-    if against:
-        rows = [[*_named(c), *(_difference(c, name) for name in names)] for c in against]
+    rows = [[*column_labels(c), *(_cell(c["metrics"], name) for name in names)] for c in columns]
+    parts = ["# Results", _summary(results), rows_markdown(heads, rows)]
+    if compared := [c for c in columns if c["baseline"]]:
+        rows = [[*column_labels(c), *(_difference(c, name) for name in names)] for c in compared]
         parts += ["## Against the same method on the softmax head, unclamped", DIFFERENCES, rows_markdown(heads, rows)]
     if results.get("contrasts"):
-        parts += ["## What makes the difference", DIFFERENCES, _questions(results, names)]
+        parts += ["## What makes the difference", DIFFERENCES, _contrasts(results, names)]
     if same := [f"{c['key']} = {c['same_as']}" for c in columns if c["same_as"]]:
         parts.append(f"One map by construction: {escape_markdown('; '.join(same))}.")
-    if lost := results["unreadable"]:
+    if unreadable := results["unreadable"]:
         parts += [
             "## Counted out",
-            "\n".join(f"- {escape_markdown(name)}: {escape_markdown(why)}" for name, why in lost),
+            "\n".join(f"- {escape_markdown(name)}: {escape_markdown(why)}" for name, why in unreadable),
         ]
-    lines = [[escape_markdown(what), escape_markdown(how)] for what, how in protocol_lines(results)]
+    lines = [[escape_markdown(name), escape_markdown(value)] for name, value in protocol_lines(results)]
     return "\n\n".join([*parts, "## Protocol", rows_markdown(["", ""], lines)]) + "\n"
 
 
-def _questions(results: Results, names: Sequence[str]) -> str:
-    """One thing changed at a time: the difference of two columns of one method."""
+def _contrasts(results: Results, names: Sequence[str]) -> str:
     rows = [
-        [METHODS[c["method"]].label, c["question"], *(_apart(c["difference"], name) for name in names)]
+        [METHODS[c["method"]].label, c["question"], *(_signed(c["difference"], name) for name in names)]
         for c in results["contrasts"]
     ]
     return rows_markdown(["method", "question", *(title(name) for name in names)], rows)
 
 
-def _apart(cells: Mapping[str, Mapping[str, float]], name: str) -> str:
+def _signed(cells: Mapping[str, Mapping[str, float]], name: str) -> str:
     if name not in cells:
         return ""
     cell = cells[name]
@@ -143,10 +142,11 @@ DIFFERENCES = (
 )
 
 
-def _sentence(results: Results) -> str:
-    n, asked, lost = results["n"], results["asked"], len(results["unreadable"])
-    whole = "" if results["complete"] else f" **Stopped early: {n + lost:,} of {asked:,} images were looked at.**"
-    return f"{n:,} images, {lost:,} counted out, means and 95 % bootstrap intervals.{whole}"
+def _summary(results: Results) -> str:
+    n, total, unreadable = results["n"], results["asked"], len(results["unreadable"])
+    seen = f"{n + unreadable:,} of {total:,} images"
+    stopped = "" if results["complete"] else f" **Stopped early: {seen} were looked at.**"
+    return f"{n:,} images, {unreadable:,} counted out, means and 95 % bootstrap intervals.{stopped}"
 
 
 def _cell(cells: Mapping[str, Mapping[str, float]], name: str) -> str:
@@ -157,29 +157,29 @@ def _difference(column: Mapping[str, Any], name: str) -> str:
     if name not in column["difference"]:
         return ""
     share = column["shares"].get(name)
-    return _apart(column["difference"], name) + (f"; {share['better']:.0f} / {share['worse']:.0f} %" if share else "")
+    return _signed(column["difference"], name) + (f"; {share['better']:.0f} / {share['worse']:.0f} %" if share else "")
 
 
 def table_csv(results: Results) -> str:
-    """One line a column and metric, numbers in full; the protocol in comment lines above."""
+    """One line a column and metric, in full precision, under the protocol in comment lines."""
     out = io.StringIO()
-    for what, how in protocol_lines(results):
-        out.write(f"# {what}: {' '.join(shown(how).split())}\n")
+    for name, value in protocol_lines(results):
+        out.write(f"# {name}: {' '.join(printable(value).split())}\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEAD)
     for c in results["columns"]:
         for name, cell in c["metrics"].items():
-            apart, share = c["difference"].get(name, {}), c["shares"].get(name, {})
+            difference, share = c["difference"].get(name, {}), c["shares"].get(name, {})
             writer.writerow([
                 c["key"], c["method"], c["source"], "on" if c["clamp"] else "off", c["same_as"], name,
-                *(cell[f] for f in FIELDS), c["baseline"], *(apart.get(f) for f in FIELDS[:3]),
+                *(cell[f] for f in FIELDS), c["baseline"], *(difference.get(f) for f in FIELDS[:3]),
                 *(share.get(f) for f in ("better", "worse", "equal")),
             ])  # fmt: skip
     return out.getvalue()
 
 
 def latex(results: Results, number: int) -> str | None:
-    """A table laid out as the paper's Table 1 (fidelity) or 2 (localisation); None where nothing of it was measured.
+    """The paper's Table 1 (fidelity) or 2 (localisation) with these numbers; None where none of them was measured.
 
     For every method the softmax head unclamped, the branch clamped ("+ Ours"), and their difference. LaTeX needs only
     booktabs.
@@ -188,7 +188,7 @@ def latex(results: Results, number: int) -> str | None:
     names = [name for name in heads if any(name in c["metrics"] for c in results["columns"])]
     if not set(names) - {"top1_cls"}:
         return None
-    lines = [f"% {what}: {' '.join(shown(how).split())}" for what, how in protocol_lines(results)]
+    lines = [f"% {name}: {' '.join(printable(value).split())}" for name, value in protocol_lines(results)]
     lines += [rf"\begin{{tabular}}{{ll{'r' * len(names)}}}", r"\toprule"]
     lines += [" & ".join(["Backbone", "Method", *(heads[name] for name in names)]) + r" \\", r"\midrule"]
     backbone = escape_latex(results["model"]["trunk"])
@@ -200,9 +200,9 @@ def latex(results: Results, number: int) -> str | None:
 
 
 def _pairs(results: Results, names: Sequence[str]) -> Iterator[list[list[str]]]:
-    by = {(c["method"], c["source"], c["clamp"]): c for c in results["columns"]}
+    columns = {(c["method"], c["source"], c["clamp"]): c for c in results["columns"]}
     for method in dict.fromkeys(c["method"] for c in results["columns"]):
-        base, ours = by.get((method, "softmax", False)), by.get((method, *OURS))
+        base, ours = columns.get((method, "softmax", False)), columns.get((method, *OURS))
         if not base:
             continue
         rows = [[METHODS[method].label, *(_number(base["metrics"], name) for name in names)]]

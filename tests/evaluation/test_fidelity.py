@@ -103,11 +103,11 @@ def test_confidence_of_either_head():
 
 
 def test_who_is_asked():
-    assert [fidelity.asked(source, "softmax") for source in SOURCES] == ["softmax"] * 3
-    assert {source: fidelity.asked(source, "own") for source in SOURCES} == {
+    assert [fidelity.scoring_head(source, "softmax") for source in SOURCES] == ["softmax"] * 3
+    assert {source: fidelity.scoring_head(source, "own") for source in SOURCES} == {
         "softmax": "softmax", "sigmoid": "sigmoid", "log-odds": "softmax",
     }  # fmt: skip
-    assert "own" in refusal(lambda: fidelity.asked("softmax", "theirs"))
+    assert "own" in refusal(lambda: fidelity.scoring_head("softmax", "theirs"))
 
 
 @pytest.mark.parametrize(

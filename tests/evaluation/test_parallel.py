@@ -126,9 +126,9 @@ def test_as_many_workers_as_are_worth_it(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(parallel.os, "cpu_count", lambda: 16)
     for batch, expected in ((16, 1), (1, 3)):
         bench = dataclasses.replace(work, run=dataclasses.replace(work.run, batch=batch))
-        assert parallel.enough(bench) == expected
+        assert parallel.default_workers(bench) == expected
     monkeypatch.setattr(parallel.os, "cpu_count", lambda: 2)
-    assert parallel.enough(bench) == 2
+    assert parallel.default_workers(bench) == 2
 
 
 class Dead:
@@ -140,14 +140,14 @@ class Dead:
 def test_a_worker_that_ends_early_is_told_in_one_sentence():
     said = parallel.multiprocessing.Queue()
     with pytest.raises(ValueError, match=r"exit code -9.+again.+\.$"):
-        parallel._listen([Dead()], said, None, None, lambda: False)
+        parallel._collect([Dead()], said, None, None, lambda: False)
 
 
 def test_the_error_of_a_worker_is_the_error_of_the_run():
     said = parallel.multiprocessing.Queue()
     said.put(("error", "The disk is full."))
     with pytest.raises(ValueError, match=r"^The disk is full\.$"):
-        parallel._listen([Dead()], said, None, None, lambda: False)
+        parallel._collect([Dead()], said, None, None, lambda: False)
 
 
 def test_workers_and_ranks_exclude_each_other(folder, tmp_path):

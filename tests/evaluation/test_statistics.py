@@ -9,7 +9,7 @@ import torch
 from toys import refusal
 
 from bsoftmax.evaluation import localization, metrics, statistics
-from bsoftmax.evaluation.statistics import Rows, Total, bootstrap, difference, estimate, interval, merge, shares
+from bsoftmax.evaluation.statistics import RowSum, ExactSum, bootstrap, difference, estimate, interval, merge, shares
 
 RULE = localization.protocol("standard")
 
@@ -19,7 +19,7 @@ def best(sums, n):
 
 
 def total(values):
-    out = Total()
+    out = ExactSum()
     for value in values:
         out = out.add(value)
     return out
@@ -34,20 +34,20 @@ def test_totals_are_the_same_to_the_bit_in_any_order():
             merge(total(values[:cut]), total(values[cut:])) == merge(total(values[cut:]), total(values[:cut])) == whole
         )
     assert total(values[::-1]) == whole
-    assert "finite" in refusal(lambda: Total().add(float("nan")))
-    assert "nothing" in refusal(lambda: Total().mean)
+    assert "finite" in refusal(lambda: ExactSum().add(float("nan")))
+    assert "nothing" in refusal(lambda: ExactSum().mean)
 
 
 def test_rows_add_up_in_any_order():
     rows = np.random.default_rng(0).random((6, 4, 256)) < 0.5
     for order in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 2, 4]):
-        halves = [Rows.empty(4, 256), Rows.empty(4, 256)]
+        halves = [RowSum.empty(4, 256), RowSum.empty(4, 256)]
         for i, n in enumerate(order):
             halves[i % 2] = halves[i % 2].add(rows[n])
         whole = merge(*halves)
         assert whole.n == 6
         np.testing.assert_array_equal(whole.sums, rows.sum(0))
-    assert "one kind" in refusal(lambda: merge(Total(), whole))
+    assert "one kind" in refusal(lambda: merge(ExactSum(), whole))
 
 
 def test_rounds_are_means_of_images_drawn_with_replacement():
@@ -67,7 +67,7 @@ def test_rounds_depend_on_the_seed_alone(monkeypatch):
     assert not np.array_equal(bootstrap(values), bootstrap(values, seed=1))
     hits = np.random.default_rng(0).random((50, 4, 256)) < 0.3
     whole = bootstrap(values), bootstrap(hits, best, 40)
-    monkeypatch.setattr(statistics, "ROOM", 512)  # ten rounds, and two images' hits, at a time
+    monkeypatch.setattr(statistics, "MAX_ELEMENTS", 512)  # ten rounds, and two images' hits, at a time
     np.testing.assert_allclose(bootstrap(values), whole[0], rtol=1e-12)
     np.testing.assert_array_equal(bootstrap(hits, best, 40), whole[1])
 
