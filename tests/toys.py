@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bsoftmax.models import backbones
@@ -184,3 +186,15 @@ def coloured(root: Path, splits: dict[str, int], size: int = 40, seed: int = 0) 
                 pixels[..., channel] += 150
                 Image.fromarray(pixels).save(folder / f"{n}.png")
     return root
+
+
+def uncut(name, path, **options):
+    """The network as timm makes it, with no layer left at an identity, and a file of its weights."""
+    torch.manual_seed(0)
+    net = shake(timm.create_model(name, **options)).eval()
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, path)
+    return net
+
+
+def logits(parts, x):
+    return parts.classifier(parts.neck(*parts.trunk(x)))

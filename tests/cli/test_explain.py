@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
-from toys import small_model
 
 from bsoftmax import METHODS, SOURCES
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import View
 from bsoftmax.images.read import read_rgb
-from bsoftmax.models import zoo
 from bsoftmax.models.dual_branch import DualBranch
 
 CLASSES = ("blue", "green", "red")
@@ -122,80 +118,6 @@ def test_a_public_trunk_with_weights_of_ones_own(run, tmp_path):
     assert (tmp_path / "bsoftmax.png").exists()
 
 
-# --- distort and diagnose ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("out", ["d.png", "d.pdf"])
-def test_distort_writes_a_picture_and_its_numbers(out, run, tmp_path):
-    code, text, _ = run("distort", "@/wide.png", "--model", "@/both.safetensors", "--flip", "100", "--out", out)
-    assert code == 0
-    assert {p.name for p in tmp_path.iterdir()} == {out, "d.json"}
-    assert json.loads((tmp_path / "d.json").read_text())["max_dp"] < 1e-5  # softmax does not see it
-    assert float(re.search(r"max \|dp\| (\S+)", text)[1]) < 1e-5
-
-
-def test_diagnose_measures_both_heads(run):
-    code, text, _ = run("diagnose", "@/both.safetensors", "--image", "@/wide.png")
-    assert code == 0
-    assert {line.split(":")[0] for line in text.splitlines()[:2]} == {"softmax", "sigmoid"}
-
-
-# --- models -----------------------------------------------------------------------------------------------------------
-
-
-def test_models_lists_bundled_ones_and_trunks(run, folder, monkeypatch):
-    monkeypatch.setattr(zoo, "CHECKPOINTS", folder)
-    code, out, err = run("models")
-    assert (code, err) == (0, "")
-    assert re.search(r"^both +bundled: test_resnet, 3 classes", out, re.M)
-    for name in ("resnet10t", "resnet50", "vgg16", "vgg16_cam", "inception_v3"):
-        assert re.search(rf"^{name} +\S", out, re.M)
-    assert "fresh: train it" in out
-    code, _, _ = run("explain", "@/wide.png", "--model", "both", "--out", "m.npz")
-    assert code == 0
-
-
-def test_models_names_weights_that_are_already_here(run, tmp_path):
-    assert "local file" not in run("models")[1]
-    (tmp_path / "resnet50.tv_in1k.safetensors").touch()
-    assert re.search(r"^resnet50 .*local file .*resnet50\.tv_in1k\.safetensors", run("models")[1], re.M)
-
-
-@pytest.fixture
-def mixed(folder, tmp_path, monkeypatch):
-    """One folder with a checkpoint of ours, weights of a timm trunk as timm saves them, and a damaged file."""
-    import shutil
-
-    import timm
-    from safetensors.torch import save_file
-
-    monkeypatch.setattr(zoo, "CHECKPOINTS", tmp_path)  # which is the folder of weights too, see `run`
-    shutil.copy(folder / "both.safetensors", tmp_path / "mine.safetensors")
-    net = timm.create_model("test_resnet")
-    save_file(net.state_dict(), tmp_path / "test_resnet.safetensors", metadata={"format": "pt"})
-    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
-    return tmp_path
-
-
-def test_checkpoints_and_weights_of_trunks_lie_side_by_side(run, mixed):
-    """A file of weights in the folder once made `models`, `explain`, `diagnose` and the page end with its error."""
-    code, out, err = run("models")
-    assert (code, err) == (0, "")
-    assert re.search(r"^mine +bundled: test_resnet, 3 classes", out, re.M)
-    assert re.search(r"^test_resnet +generic cut; local file .*test_resnet\.safetensors", out, re.M)
-    assert re.search(r"^broken.safetensors +cannot be opened: .*not a readable safetensors file", out, re.M)
-    assert zoo.names()[0] == "mine"
-    assert "test_resnet" in zoo.names()
-    assert "broken" not in " ".join(zoo.names())
-    for name in ("mine", "test_resnet"):
-        assert run("explain", "@/wide.png", "--model", name, "--out", "m.npz")[0] == 0
-        assert run("diagnose", name)[0] == 0
-    code, _, err = run("explain", "@/wide.png", "--model", "test_resnet.safetensors", "--out", "n.npz")
-    assert code == 2
-    assert "was not written by bsoftmax" in err
-    assert "--weights" in err
-
-
 # --- a folder of photographs in, a folder of files out ----------------------------------------------------------------
 
 
@@ -282,90 +204,3 @@ def test_a_folder_may_be_one_figure_too(run, album, tmp_path):
     code, _, _ = run("explain", "album", "--model", "@/both.safetensors", "--out", "all.npz")
     assert code == 0
     assert len(np.load("all.npz").files) == 1 + 3 * 2
-
-
-# --- what goes wrong --------------------------------------------------------------------------------------------------
-
-E = ("explain", "@/wide.png", "--model", "@/both.safetensors")
-BAD = {
-    "no such model": ("explain", "@/wide.png", "--model", "no_such_net"),
-    "no such checkpoint": ("explain", "@/wide.png", "--model", "@/absent.safetensors"),
-    "a picture as model": ("explain", "@/wide.png", "--model", "@/wide.png"),
-    "no such weights": ("explain", "@/wide.png", "--model", LIGHT, "--weights", "@/absent.safetensors"),
-    "weights of another kind": ("explain", "@/wide.png", "--model", LIGHT, "--weights", "@/both.safetensors"),
-    "no such picture": ("explain", "@/absent.png", "--model", "@/both.safetensors"),
-    "a folder without pictures": ("explain", "@/empty", "--model", "@/both.safetensors"),
-    "a checkpoint as picture": ("explain", "@/both.safetensors", "--model", "@/both.safetensors"),
-    "no such class": (*E, "--class", "purple"),
-    "class out of range": (*E, "--class", "3"),
-    "negative class": (*E, "--class=-1"),
-    "a superscript as class": (*E, "--class", "²"),
-    "no branch": ("explain", "@/wide.png", "--model", "@/softmax.safetensors", "--source", "sigmoid"),
-    "method that the head forbids": ("explain", "@/wide.png", "--model", "@/vit.safetensors", "--method", "cam"),
-    "no such channel to distort": ("distort", *E[1:], "--channel", "9999", "--delta", "1"),
-    "distortion into a kind unknown": ("distort", *E[1:], "--uniform", "1", "--out", "m.bmp"),
-    "no model to diagnose": ("diagnose", "@/absent.safetensors"),
-    "unknown kind of figure": (*E, "--out", "m.bmp"),
-    "no folder to write to": (*E, "--out", "nowhere/m.png"),
-    "no folder to write maps to": (*E, "--out", "nowhere/m.npz"),
-}
-
-
-@pytest.mark.parametrize("bad", BAD)
-def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, run, tmp_path):
-    code, _, err = run(*BAD[bad])
-    err = err.rsplit("\r", 1)[-1]  # what a progress bar drew before is wiped from the line
-    assert code == 2
-    assert re.fullmatch(r"bsoftmax: .+[.]\n", err)
-    assert "Traceback" not in err
-    assert not list(tmp_path.glob("*.png")) + list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob("*.npz"))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [(), ("explain",), ("explain", "a.png", "--method", "gradcamm"), ("train", "d"), ("dance",), (*E, "--source", "x")],
-)
-def test_a_command_line_that_does_not_parse_shows_its_usage(wrong, run, capsys):
-    with pytest.raises(SystemExit) as caught:
-        run(*wrong)
-    assert caught.value.code == 2
-    err = capsys.readouterr().err
-    assert err.startswith("usage: ")
-    assert "Traceback" not in err
-
-
-def test_an_interrupted_command_ends_quietly(run, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(zoo, "open_model", stop)
-    code, _, err = run(*E)
-    assert code == 130
-    assert err.count("\n") == 1
-
-
-def test_python_dash_m_is_the_command(folder, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "bsoftmax", "explain", "absent.png", "--model", str(folder / "both.safetensors")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("bsoftmax: There is no file 'absent.png'")
-    assert "Traceback" not in done.stderr
-
-
-# --- classes by name --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"), [("1", 1), ("tabby cat", 1), ("Tabby_Cat", 1), ("DOG", 0), ("tabby_cat", 1), ("2", 2), ("7", 3)]
-)
-def test_a_class_is_meant_by_number_or_by_name(said, meant):
-    model = small_model(("dog", "tabby_cat", "Fox", "7"), branch=False)
-    assert model.class_number(said) == meant
-
-
-def test_an_unknown_class_names_the_nearest():
-    model = small_model(("dog", "tabby_cat", "Fox"), branch=False)
-    with pytest.raises(ValueError, match=r"'cat'.*tabby_cat"):
-        model.class_number("cat")
