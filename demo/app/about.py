@@ -1,4 +1,4 @@
-"""The About tab: what is shown, with what, and by whom."""
+"""The About tab: what is shown, by which methods and model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ and a branch for your own classes. What you bring is seen by your browser alone 
 
 
 def build(session: Session) -> None:
-    """Writes the page from the registries and the bundled checkpoint's own description."""
+    """Lays the tab out, from the registries and the bundled checkpoint's metadata."""
     gr.Markdown(TEXT)
     methods = "\n".join(f"| {m.label} | {m.paper} |" for m in METHODS.values())
     gr.Markdown(f"## Methods\n| method | from |\n|---|---|\n{methods}")
@@ -44,14 +44,14 @@ def build(session: Session) -> None:
     gr.Markdown(
         f"## The bundled model\n{model.spec.trunk}, {len(model.classes)} classes, features from `{model.spec.layer}`, "
         "trained by this project's own recipe on research photographs: for demonstration and research. "
-        f"{measured(model.spec.metrics)}\n\n## Paper\nOh and Noh, *Beyond Softmax: Dual-Branch Sigmoid Architecture "
-        "for Accurate Class Activation Maps*, BMVC 2025. This is an independent implementation, "
+        f"{accuracy_sentence(model.spec.metrics)}\n\n## Paper\nOh and Noh, *Beyond Softmax: Dual-Branch Sigmoid "
+        "Architecture for Accurate Class Activation Maps*, BMVC 2025. This is an independent implementation, "
         "written from the paper. Apache-2.0."
     )
 
 
-def measured(metrics: dict) -> str:
-    """What a checkpoint says of its own accuracy, as a sentence; empty when it says nothing."""
+def accuracy_sentence(metrics: dict) -> str:
+    """A checkpoint's accuracy as a sentence; empty when its metadata has none."""
     if not (val := metrics.get("val")):
         return ""
     return (

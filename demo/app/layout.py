@@ -10,7 +10,7 @@ from ..compare import tab as compare_tab
 from ..compare.handlers import Handlers
 from ..evaluate import tab as evaluate_tab
 from ..methods import tab as methods_tab
-from ..server import policy
+from ..server import permissions
 from ..server.session import Session
 from ..train import tab as train_tab
 from ..workspace.workspaces import Workspaces
@@ -19,7 +19,7 @@ from . import about
 
 def build_app(session: Session) -> gr.Blocks:
     """The whole app around one session."""
-    limits = policy.allowed()
+    limits = permissions.data_limits()
     with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(3600, 7200), analytics_enabled=False) as app:
         with gr.Row(elem_id="heading"):
             gr.Markdown("# bsoftmax\nWhat a softmax head and a sigmoid branch look at, side by side.")
@@ -40,16 +40,16 @@ def build_app(session: Session) -> gr.Blocks:
         on = controls
         restored = [on.photo, on.model, on.opened, on.canvas, on.chosen, on.method, on.link]
         app.load(Handlers(session).open_link, None, restored, api_visibility="private", show_progress="hidden")
-        app.unload(leaving(session, workspaces))
+        app.unload(on_leave(session, workspaces))
     return app.queue(max_size=32, default_concurrency_limit=4)
 
 
-def leaving(session: Session, workspaces: Workspaces | None) -> Callable[[gr.Request], None]:
-    """What happens when a tab is closed: its jobs end, its files and its models go."""
+def on_leave(session: Session, workspaces: Workspaces | None) -> Callable[[gr.Request], None]:
+    """A handler for a closed page: its jobs end, its files and models are removed."""
 
     def leave(request: gr.Request) -> None:
         if workspaces:
-            workspaces.leave(request.session_hash)
-        session.own.forget(request.session_hash)
+            workspaces.remove(request.session_hash)
+        session.user_models.remove(request.session_hash)
 
     return leave

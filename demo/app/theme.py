@@ -1,4 +1,4 @@
-"""Colours, fonts and the few page rules that Gradio's theme has no word for."""
+"""Colours, fonts, and the page rules that Gradio's theme does not cover."""
 
 import gradio as gr
 
@@ -22,7 +22,7 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
-/* hidden, as it comes, would keep the frames from staying in sight */
+/* Gradio's overflow: hidden would disable the sticky frames */
 .gradio-container { overflow: clip !important; }
 .gradio-container main.fillable { max-width: 1360px !important; margin: 0 auto; }
 #heading { align-items: baseline; gap: 0 1rem; }

@@ -1,14 +1,8 @@
-"""Files people take home, written into gradio's cache under their content's name."""
+"""Files of the Compare tab to download: figures, raw maps, animations."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from gradio import processing_utils
-from gradio.utils import get_upload_folder
 
 from bsoftmax import METHODS, SOURCES
 from bsoftmax.cams.effects import Distortion, distort
@@ -17,18 +11,11 @@ from bsoftmax.cams.view import Tick
 from bsoftmax.images.export import save_figure, save_maps
 from bsoftmax.images.figures import Panel, Row, figure
 
+from ..components.files import write_to_cache
 from ..server.session import Analysis
 from .present import Presented, present, readable
 
 FILES = {"figure.png": "Figure, PNG", "figure.pdf": "Figure, PDF", "maps.npz": "Raw maps, NPZ"}
-
-
-def cached(name: str, write: Callable[[Path], Any]) -> str:
-    """Lets `write` make a file of this name and hands it to gradio's cache; nothing else stays on the disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write(path)
-        return processing_utils.save_file_to_cache(path, get_upload_folder())
 
 
 def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
@@ -37,7 +24,7 @@ def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
         raise ValueError(f"There is no file {file!r}; choose one of {', '.join(FILES)}.")
     made = present(analysis, k, method, live=False)
     write = _maps if file.endswith(".npz") else _figure
-    return cached(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))
+    return write_to_cache(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))
 
 
 def _stem(analysis: Analysis, k: int, method: str) -> str:
@@ -71,9 +58,9 @@ def distorted(
     stem, label = f"{_stem(analysis, k, method)}-distorted", readable(analysis.model.classes[k])
     with analysis.lock:
         if kind == "sweep":
-            return cached(
+            return write_to_cache(
                 f"{stem}.gif", lambda path: write_gif(path, analysis.image, analysis.view, k, method, distortion, tick)
             )
         outcome = distort(analysis.view, k, method, distortion)
     made = before_after(analysis.image, label, METHODS[method].label, outcome, distortion)
-    return cached(f"{stem}.png", lambda path: save_figure(made, path))
+    return write_to_cache(f"{stem}.png", lambda path: save_figure(made, path))

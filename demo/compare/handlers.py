@@ -1,4 +1,4 @@
-"""What the page's events call: plain methods over a session, from what people chose to what the browser draws."""
+"""Event handlers of the Compare tab: from what a visitor chose to what the browser draws."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import gradio as gr
 from gradio import processing_utils
 from gradio.utils import get_upload_folder
 
-from bsoftmax import METHODS
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
 
 from ..components.canvas import MapData, pack_maps
-from ..components.inputs import sentences
+from ..components.files import copy_to_cache
+from ..components.inputs import error_notices
 from ..distort import panel
 from ..server.session import Analysis, Session, fingerprint
 from ..server.user_models import is_user_model
 from . import exports
-from .present import Presented, present, ranked_classes
+from .present import Presented, method_choices, present, ranked_classes
 
 EXAMPLES = ("cheetah1.jpg", "lion.jpg", "tower.jpg")
 
 
 def to_browser(analysis: Analysis, shown: Presented) -> MapData:
-    """A picture and the files the browser draws from, named by their content in gradio's cache: F once a picture."""
+    """The photograph and the files the browser draws from, in Gradio's cache under a hash of their content."""
     cache = get_upload_folder()
     data, scales = pack_maps(shown.maps)
     image = processing_utils.save_pil_to_cache(analysis.image, cache, format="jpeg")
@@ -46,22 +46,22 @@ def _examples() -> dict[str, str]:
 
 
 class Handlers:
-    """What the tab's events call: plain methods over a session."""
+    """Event handlers as methods over a session."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
     def analysis(self, photo: str | None, model: str) -> Analysis:
-        """The current picture as the current model sees it. Raises ValueError when there is none."""
+        """The photograph under the model. Raises ValueError when there is no photograph."""
         if not photo:
             raise ValueError("There is no photograph: upload one or choose an example.")
         return self.session.analysis(photo, model)
 
-    @sentences
+    @error_notices
     def analyse(
         self, photo: str | None, model: str, method: str | None = None, link: dict[str, Any] | None = None
     ) -> tuple[Any, Any, Any]:
-        """Looks at a photograph: maps of the predicted class, the classes in order of their scores, the methods."""
+        """Maps of a photograph's predicted class, the classes in order of their scores, the methods."""
         if not photo:
             return gr.skip(), gr.skip(), gr.skip()
         analysis = self.analysis(photo, model)
@@ -71,7 +71,7 @@ class Handlers:
             method = cam_methods.default(analysis.model)
         return self._shown(analysis, ranked_classes(analysis)[0][1], method)
 
-    @sentences
+    @error_notices
     def explain(
         self, photo: str | None, model: str, chosen: str | int, method: str, progress: gr.Progress = gr.Progress()
     ) -> MapData:
@@ -80,34 +80,34 @@ class Handlers:
         k = analysis.model.class_number(chosen)
         return to_browser(analysis, present(analysis, k, method, ticker(progress)))
 
-    @sentences
+    @error_notices
     def classify(self, photo: str | None, model: str) -> dict[str, float]:
         """Softmax probabilities of a photograph, by class name."""
         analysis = self.analysis(photo, model)
         p = analysis.view.logits("softmax").softmax(1)[0].tolist()
         return dict(zip(analysis.model.classes, p))
 
-    @sentences
+    @error_notices
     def export(self, photo: str | None, model: str, chosen: str | int, method: str, file: str) -> str:
         """Writes the comparison as figure.png, figure.pdf or maps.npz and returns its path."""
         analysis = self.analysis(photo, model)
         return exports.comparison(analysis, analysis.model.class_number(chosen), method, file)
 
-    @sentences
+    @error_notices
     def stand(self, photo: str | None, model: str, chosen: str | int, method: str) -> str:
-        """Says where the softmax head stands in its freedom, and what shift this picture's map survives."""
+        """How far the softmax head is from centred, and which shift this photograph's map survives."""
         analysis = self.analysis(photo, model)
         with analysis.lock:
-            return panel.stand(analysis, analysis.model.class_number(chosen), method)
+            return panel.gauge_report(analysis, analysis.model.class_number(chosen), method)
 
-    @sentences
+    @error_notices
     def distorted(self, kind: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> str:
         """Writes the distortion the page shows as a before/after figure or as a GIF of its sweep."""
-        analysis = self.session.recall(str(event._data.get("photo")))
+        analysis = self.session.cached_analysis(str(event._data.get("photo")))
         k, method, distortion = panel.parse(event._data, analysis)
         return exports.distorted(analysis, k, method, distortion, kind, ticker(progress, "frames"))
 
-    @sentences
+    @error_notices
     def open_link(self, request: gr.Request) -> tuple[Any, ...]:
         """Restores example, model, class and method from the address of the page; skips what is not in it."""
         wanted = dict(request.query_params)
@@ -115,7 +115,7 @@ class Handlers:
             return (gr.skip(),) * 7
         name = wanted.get("example", EXAMPLES[0])
         photo = gr.get_image(name if name in EXAMPLES else EXAMPLES[0])
-        photo = processing_utils.save_file_to_cache(photo, get_upload_folder())  # from where the page may have it
+        photo = copy_to_cache(photo)
         if is_user_model(wanted.get("model", "")):
             raise ValueError("A link cannot open a model of one's own: open its checkpoint under Model.")
         analysis = self.session.analysis(photo, wanted.get("model", zoo.DEFAULT))
@@ -126,14 +126,13 @@ class Handlers:
         return photo, analysis.model_name, analysis.model_name, *self._shown(analysis, k, method), link
 
     def _shown(self, analysis: Analysis, k: int, method: str) -> tuple[MapData, gr.Dropdown, gr.Dropdown]:
-        methods = [(METHODS[key].label, key) for key in analysis.methods]
         return (
             to_browser(analysis, present(analysis, k, method)),
             gr.Dropdown(choices=ranked_classes(analysis), value=k),
-            gr.Dropdown(choices=methods, value=method),
+            gr.Dropdown(choices=method_choices(analysis.model), value=method),
         )
 
 
 def ticker(progress: gr.Progress, what: str = "masked passes") -> Tick:
-    """What a slow job calls to move the page's progress bar."""
+    """A callback that moves the page's progress bar."""
     return lambda done, total: progress((done, total), desc=what)

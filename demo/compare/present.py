@@ -1,7 +1,4 @@
-"""What the Compare tab shows of an analysed photograph: maps of every source, the numbers beside them, the caption.
-
-`present` is the one way from an analysis to the page.
-"""
+"""Everything Compare shows of an analysed photograph: maps of every source, the numbers beside them, the caption."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bsoftmax import METHODS, SOURCES
+from bsoftmax import METHODS, SOURCES, DualBranch
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import Tick
 
@@ -24,7 +21,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Presented:
-    """Signed maps [n,P,Q], what the browser must know about them, and what its Distort panel redraws from."""
+    """Signed maps [n,P,Q], their description for the browser, and the numbers its Distort panel redraws from."""
 
     maps: np.ndarray
     info: dict[str, Any]
@@ -33,7 +30,7 @@ class Presented:
 
 
 def readable(name: str) -> str:
-    """A class name as people read it."""
+    """A class name without underscores."""
     return name.replace("_", " ")
 
 
@@ -45,10 +42,15 @@ def ranked_classes(analysis: Analysis) -> list[tuple[str, int]]:
     return [(readable(classes[k]), k) for k in [*order[:TOP], *rest]]
 
 
+def method_choices(model: DualBranch) -> list[tuple[str, str]]:
+    """(label, key) of the methods that a model's head allows."""
+    return [(method.label, key) for key, method in METHODS.items() if cam_methods.unavailable(model, key) is None]
+
+
 def present(
     analysis: Analysis, k: int | None = None, method: str | None = None, tick: Tick | None = None, live: bool = True
 ) -> Presented:
-    """Every source's map of class k under one method, with and without the clamp, and all that is said of them.
+    """Every source's map of class k under one method, with and without the clamp, and everything shown beside them.
 
     Without k the predicted class, without a method the model's default. `live`: with what the Distort panel needs.
     Raises ValueError for an unknown method or one that this head does not allow.
@@ -64,7 +66,7 @@ def present(
             evidence = analysis.view.evidence(source, k)
             maps += [cam_methods.class_map(evidence, method, clamp, tick)[0].numpy() for clamp in (False, True)]
     info = {**_context(analysis, k, method), "columns": columns, "photo_token": analysis.key}
-    info["model_name"] = analysis.model_name if analysis.public else None  # a user model's name is a secret
+    info["model_name"] = analysis.model_name if analysis.public else None  # a user model's token must not leak
     if not live:
         return Presented(np.stack(maps), info)
     described, features, rows = panel.pack(analysis, k, method)
@@ -79,8 +81,8 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
         method = METHODS[key]
         cells: list[dict[str, Any]] = []
         for source in analysis.sources:
-            kept = method.slow and analysis.view.has_masked
-            if cam_methods.takes_seconds(analysis.model, key) and not (slow or kept):
+            measured = method.slow and analysis.view.has_masked
+            if cam_methods.takes_seconds(analysis.model, key) and not (slow or measured):
                 cells.append({"source": source, "map": None, "note": "on request"})
                 continue
             with analysis.lock:
@@ -94,7 +96,7 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
 
 
 def _column(analysis: Analysis, source: str, k: int, method: str, at: int) -> dict[str, Any]:
-    """One frame: its titles, where its maps stand, what its head says."""
+    """One frame: its titles, the places of its maps, its head's answer."""
     entry = SOURCES[source]
     return {
         "source": source, "title": entry.title, "subtitle": entry.subtitle, "raw": at, "clamped": at + 1,
@@ -119,7 +121,7 @@ def _context(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
 
 
 def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
-    """What the head behind a source says about the picture: bars for its first classes, its score for k."""
+    """The answer of a source's head: bars of its first classes, its score for k."""
     classes = analysis.model.classes
     logits = analysis.view.logits(SOURCES[source].branch)
     every = torch.arange(logits.shape[1])
@@ -136,7 +138,7 @@ def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
 
 
 def caption(analysis: Analysis, k: int, method: str) -> str:
-    """One plain sentence: what the frames show and what to look for."""
+    """One sentence: what the frames show and what to look for."""
     classes = analysis.model.classes
     p = analysis.view.logits("softmax").softmax(1)[0]
     name, best = readable(classes[k]), int(p.argmax())

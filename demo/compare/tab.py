@@ -9,23 +9,22 @@ from typing import Any
 
 import gradio as gr
 
-from bsoftmax import METHODS
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.models import zoo
 
 from ..components.canvas import CompareCanvas
-from ..components.inputs import Menu, Photo, named, spread
+from ..components.inputs import Menu, Photo, endpoint, named_outputs
 from ..distort import panel
 from ..server.session import Session
 from . import exports
 from .handlers import EXAMPLES, Handlers, to_browser
-from .present import present, ranked_classes
+from .present import method_choices, present, ranked_classes
 from .user_models import UserModelHandlers
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The widgets other tabs read: what is being looked at."""
+    """The widgets of Compare that other tabs read or set."""
 
     photo: Photo
     model: Menu
@@ -35,11 +34,11 @@ class Controls:
     link: gr.State
     opened: gr.State
     fetcher: gr.DownloadButton
-    own_examples: gr.Gallery
+    user_examples: gr.Gallery
 
 
 def build(session: Session) -> Controls:
-    """Lays out the tab, wires it, and fills it with the first example, so that the page opens on a comparison."""
+    """Lays out the tab, wires it, and fills it with the first example."""
     first = gr.get_image(EXAMPLES[0])
     analysis = session.analysis(first)
     classes, method = ranked_classes(analysis), cam_methods.default(analysis.model)
@@ -50,15 +49,14 @@ def build(session: Session) -> Controls:
                 height=220, buttons=[],
             )  # fmt: skip
             gr.Examples([[gr.get_image(name)] for name in EXAMPLES], [photo], label="Examples", elem_id="examples")
-            own = gr.Gallery(
+            examples = gr.Gallery(
                 label="Your validation images", columns=3, height="auto", object_fit="cover", allow_preview=False,
                 buttons=[], visible=False, interactive=False, elem_id="own-examples", elem_classes="pictures",
             )  # fmt: skip
             chosen = gr.Dropdown(
                 classes, value=classes[0][1], label="Class to explain", allow_custom_value=True, elem_id="class"
             )
-            methods = [(METHODS[key].label, key) for key in analysis.methods]
-            how = gr.Dropdown(methods, value=method, label="Method", elem_id="method")
+            how = gr.Dropdown(method_choices(analysis.model), value=method, label="Method", elem_id="method")
             with gr.Accordion("Model", open=False):
                 model = Menu(session.model_names(), value=zoo.DEFAULT, label="Model", elem_id="model")
                 checkpoint = gr.UploadButton(
@@ -66,16 +64,18 @@ def build(session: Session) -> Controls:
                 )
             buttons, fetcher = _downloads()
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
-            shown = to_browser(analysis, present(analysis))
-            canvas = CompareCanvas(shown, label="comparison", elem_id="compare", server_functions=[_redraw(session)])
+            first_maps = to_browser(analysis, present(analysis))
+            canvas = CompareCanvas(
+                first_maps, label="comparison", elem_id="compare", server_functions=[_redraw(session)]
+            )
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")
-    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher, own)
+    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher, examples)
     handlers = UserModelHandlers(session)
     _wire(handlers, controls, buttons)
-    _wire_own(handlers, controls, checkpoint)
-    asked = [photo, model, chosen, how]
-    accordion.expand(handlers.stand, asked, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
+    _wire_user_models(handlers, controls, checkpoint)
+    shown = [photo, model, chosen, how]
+    accordion.expand(handlers.stand, shown, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
     return controls
 
 
@@ -84,7 +84,7 @@ def _downloads() -> tuple[dict[str, gr.Button], gr.DownloadButton]:
         buttons = {
             f: gr.Button(text, size="sm", elem_id=f"get-{Path(f).suffix[1:]}") for f, text in exports.FILES.items()
         }
-    # outside the accordion, whose contents are not on the page while it is closed
+    # outside the accordion, which removes its contents from the page while it is closed
     return buttons, gr.DownloadButton("Prepared file", elem_id="fetcher", elem_classes="fetcher")
 
 
@@ -99,36 +99,36 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
     seen, menus = [on.photo, on.model], [on.chosen, on.method]
     for event, name in ((on.photo.change, "compare"), (on.model.input, None)):
         analysed = event(
-            handlers.analyse, [*seen, on.method, on.link], [on.canvas, *menus], **named(name),
+            handlers.analyse, [*seen, on.method, on.link], [on.canvas, *menus], **endpoint(name),
             show_progress="hidden", trigger_mode="always_last", concurrency_limit=4,
         )  # fmt: skip
-    # the menu names the model whose maps are shown: one that could not be opened gives way to the last that could
+    # when a model cannot be opened, the menu returns to the last that could
     analysed.success(lambda name: name, on.model, on.opened, api_visibility="private", show_progress="hidden")
     analysed.failure(lambda name: name, on.opened, on.model, api_visibility="private", show_progress="hidden")
     for event, name in ((on.chosen.input, "explain"), (on.method.input, None)):
         event(
-            handlers.explain, [*seen, *menus], on.canvas, **named(name),
+            handlers.explain, [*seen, *menus], on.canvas, **endpoint(name),
             show_progress="minimal", trigger_mode="always_last", concurrency_limit=4,
         )  # fmt: skip
     for file, button in buttons.items():
         _fetch(button.click, handlers.export, [*seen, *menus, gr.State(file)], on.fetcher, file.replace(".", "_"))
     for event, kind in ((on.canvas.figure, "figure"), (on.canvas.sweep, "sweep")):
         _fetch(event, handlers.distorted, [gr.State(kind)], on.fetcher, None)
-    ask, answer = gr.Button(visible=False), gr.Label(visible=False)  # an endpoint for programs: no one presses it
-    ask.click(handlers.classify, seen, answer, api_name="classify")
+    trigger, answer = gr.Button(visible=False), gr.Label(visible=False)  # an endpoint for programs only
+    trigger.click(handlers.classify, seen, answer, api_name="classify")
 
 
-def _wire_own(handlers: UserModelHandlers, on: Controls, checkpoint: gr.UploadButton) -> None:
+def _wire_user_models(handlers: UserModelHandlers, on: Controls, checkpoint: gr.UploadButton) -> None:
     widgets = {name: getattr(on, name) for name in ("model", "opened", "canvas", "chosen", "method")}
     checkpoint.upload(
-        spread(handlers.open_checkpoint, widgets), [checkpoint, on.photo, on.method], list(widgets.values()),
+        named_outputs(handlers.open_checkpoint, widgets), [checkpoint, on.photo, on.method], list(widgets.values()),
         api_name="open_checkpoint", concurrency_limit=2, show_progress_on=on.canvas,
     )  # fmt: skip
-    on.own_examples.select(handlers.example, None, on.photo, api_visibility="private", show_progress="hidden")
+    on.user_examples.select(handlers.example, None, on.photo, api_visibility="private", show_progress="hidden")
 
 
 def _fetch(event: Callable, handler: Callable, inputs: list, fetcher: gr.DownloadButton, name: str | None) -> None:
-    """Makes a file, then presses the hidden download button that has received it: one click for the person."""
+    """Makes a file, then presses the hidden download button that holds it: one click for the visitor."""
     press = "() => setTimeout(() => document.querySelector('#fetcher').click(), 50)"
-    made = event(handler, inputs, fetcher, **named(name), concurrency_limit=2, show_progress="minimal")
+    made = event(handler, inputs, fetcher, **endpoint(name), concurrency_limit=2, show_progress="minimal")
     made.success(None, js=press)

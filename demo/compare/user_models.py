@@ -1,89 +1,67 @@
-"""What the page's events call for people's own models: a checkpoint opened, a trained one shown, sent to the Hub."""
+"""Event handlers of user models: a checkpoint opened, a trained model shown in Compare or sent to the Hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio import processing_utils
-from gradio.utils import get_upload_folder
 
-from bsoftmax.images.read import ImageError, read_rgb
-
-from ..components.inputs import Menu, sentences
+from ..components.inputs import Menu, error_notices
 from ..server.push import push
-from ..server.user_models import Picture, UserModel, opened
+from ..server.user_models import Picture, UserModel, load_checkpoint
 from .handlers import Handlers
 
-THUMB = 320  # pixels of a picture's longer side in a gallery
 LABEL = 60  # letters of a model's name in the menu
 
 
-def kept(path: str | Path) -> str:
-    """A copy of a file in gradio's cache, where the page may have it."""
-    return processing_utils.save_file_to_cache(path, get_upload_folder())
-
-
-def thumbnail(path: str | Path) -> str | None:
-    """A small copy of a picture in gradio's cache; None when it cannot be read."""
-    try:
-        return processing_utils.save_pil_to_cache(read_rgb(path, THUMB), get_upload_folder(), format="jpeg")
-    except ImageError:
-        return None
-
-
-def gallery(pictures: Iterable[Picture]) -> list[Picture]:
-    """Small copies of pictures under their captions."""
-    return [(small, caption) for path, caption in pictures if (small := thumbnail(path))]
-
-
 class UserModelHandlers(Handlers):
-    """Answers are {name of a widget: value}, see `doors.spread`."""
+    """Handlers answer {name of a widget: value}, see `named_outputs`."""
 
     def menu(self, owner: str, **more: Any) -> Menu:
-        """The model menu of one browser."""
-        own = [(owned.label, owned.token) for owned in self.session.own.of(owner)]
-        return Menu(choices=[*((name, name) for name in self.session.model_names()), *own], **more)
+        """The model menu of one session."""
+        users = [(user_model.label, user_model.token) for user_model in self.session.user_models.of(owner)]
+        return Menu(choices=[*((name, name) for name in self.session.model_names()), *users], **more)
 
     def add(
         self, owner: str, label: str, path: str | Path, examples: Sequence[Picture] = (),
         differing: Sequence[Picture] = (),
     ) -> UserModel:  # fmt: skip
-        """Opens a checkpoint for one browser, under a name that its menu does not have yet."""
+        """Opens a checkpoint for one session, under a name that its menu does not have yet."""
         label = label[:LABEL].strip() or "model"
-        taken = {owned.label for owned in self.session.own.of(owner)} | set(self.session.model_names())
+        taken = {model.label for model in self.session.user_models.of(owner)} | set(self.session.model_names())
         names = [label, *(f"{label} ({n})" for n in range(2, len(taken) + 3))]
         free = next(name for name in names if name not in taken)
-        return self.session.own.add(owner, free, opened(path), examples, differing)
+        return self.session.user_models.add(owner, free, load_checkpoint(path), examples, differing)
 
-    @sentences
+    @error_notices
     def open_checkpoint(self, path: str, photo: str | None, method: str | None, request: gr.Request) -> dict[str, Any]:
-        """Opens a .safetensors checkpoint for this browser alone and shows its maps of the current photograph."""
-        owned = self.add(request.session_hash, Path(path).stem, path)
-        return self.choose(owned.token, owned.owner, photo, method)
+        """Opens a .safetensors checkpoint for this session alone and shows its maps of the current photograph."""
+        user_model = self.add(request.session_hash, Path(path).stem, path)
+        return self.choose(user_model.token, user_model.owner, photo, method)
 
-    @sentences
-    def see(self, method: str | None, request: gr.Request) -> dict[str, Any]:
-        """Shows the model trained last in the Compare tab, on a validation picture of its owner's."""
-        owned = self.session.own.trained(request.session_hash)
-        return self._on(owned, owned.examples[0], method)
+    @error_notices
+    def show_trained(self, method: str | None, request: gr.Request) -> dict[str, Any]:
+        """Shows the model trained last in Compare, on one of its validation pictures."""
+        user_model = self.session.user_models.last_trained(request.session_hash)
+        return self.open_in_compare(user_model.token, user_model.owner, user_model.examples[0][0], method)
 
-    @sentences
-    def see_other(self, method: str | None, request: gr.Request, event: gr.SelectData) -> dict[str, Any]:
+    @error_notices
+    def show_differing(self, method: str | None, request: gr.Request, event: gr.SelectData) -> dict[str, Any]:
         """The same on the picture that was clicked among those the heads disagree on."""
-        owned = self.session.own.trained(request.session_hash)
-        return self._on(owned, owned.differing[int(event.index)], method)
+        user_model = self.session.user_models.last_trained(request.session_hash)
+        picture, _ = user_model.differing[int(event.index)]
+        return self.open_in_compare(user_model.token, user_model.owner, picture, method)
 
-    @sentences
+    @error_notices
     def example(self, request: gr.Request, event: gr.SelectData) -> str:
-        """The path of the validation picture that was clicked in the Compare tab."""
-        return self.session.own.trained(request.session_hash).examples[int(event.index)][0]
+        """The path of the validation picture that was clicked in Compare."""
+        return self.session.user_models.last_trained(request.session_hash).examples[int(event.index)][0]
 
-    def _on(self, owned: UserModel, picture: Picture, method: str | None) -> dict[str, Any]:
-        shown = self.choose(owned.token, owned.owner, picture[0], method)
-        return {"tabs": gr.Tabs(selected="compare"), "picked": picture[0], **shown}
+    def open_in_compare(self, model: str, owner: str, photo: str, method: str | None) -> dict[str, Any]:
+        """Switches to Compare with a photograph under a model; `picked` then sets the photograph's own widget."""
+        return {"tabs": gr.Tabs(selected="compare"), "picked": photo, **self.choose(model, owner, photo, method)}
 
     def choose(self, model: str, owner: str, photo: str | None, method: str | None) -> dict[str, Any]:
         """Shows a photograph's maps under a model, by its name or token, and both in the menus."""
@@ -93,8 +71,8 @@ class UserModelHandlers(Handlers):
         canvas, classes, methods = self.analyse(photo, model, method)
         return {**menu, "canvas": canvas, "chosen": classes, "method": methods}
 
-    @sentences
+    @error_notices
     def push(self, repository: str, token: str, request: gr.Request) -> tuple[gr.Textbox, str]:
-        """Sends the model trained last to the Hub; the token is used once and emptied from its box."""
-        owned = self.session.own.trained(request.session_hash)
-        return gr.Textbox(f"It is at {push(owned.model, repository, token)}", visible=True), ""
+        """Sends the model trained last to the Hub; the token is used once and cleared from its box."""
+        user_model = self.session.user_models.last_trained(request.session_hash)
+        return gr.Textbox(f"It is at {push(user_model.model, repository, token)}", visible=True), ""

@@ -116,7 +116,7 @@ class CompareCanvas(_MapCanvas):
     parts = ("distort/panel",)
     scripts = (
         "components/maps.js", "distort/distort.js", "components/draw.js", "components/view.js", "components/cursor.js",
-        "components/scores.js", "components/words.js", "components/link.js", "components/readout.js",
+        "components/scores.js", "components/legend.js", "components/link.js", "components/readout.js",
         "distort/chooser.js", "distort/player.js", "distort/panel.js", "compare/compare.js",
     )  # fmt: skip
 

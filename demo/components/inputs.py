@@ -1,4 +1,4 @@
-"""Where people's input meets the server: pictures as paths, errors as sentences."""
+"""Input widgets that pass raw values on, and decorators of event handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import gradio as gr
 
 
 class Photo(gr.Image):
-    """Gradio's image input, which hands on the uploaded file itself: the library's own reader decodes it.
+    """Gradio's image input as a path to the uploaded file, which the library's own reader decodes.
 
     (The stock decoder shows 16-bit pictures near white, hides what alpha hides, and expands bombs.)
     """
@@ -25,12 +25,12 @@ class Photo(gr.Image):
 
 
 class Menu(gr.Dropdown):
-    """A menu whose choices are for people: programs may name anything, and the handler says what it is not."""
+    """A dropdown that accepts any value, so that the handler can answer with a better error."""
 
     is_template = True
 
     def preprocess(self, payload: Any) -> str | None:
-        """Whatever was named, as text."""
+        """The value as text."""
         return None if payload is None else str(payload)
 
 
@@ -42,8 +42,8 @@ def _as_notice() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def sentences(handler: Callable) -> Callable:
-    """Turns a handler's ValueErrors and OSErrors, whose messages are written for people, into a notice on the page."""
+def error_notices(handler: Callable) -> Callable:
+    """Turns a handler's ValueErrors and OSErrors into error notices on the page."""
 
     @functools.wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -58,8 +58,8 @@ def sentences(handler: Callable) -> Callable:
     return guarded_steps if inspect.isgeneratorfunction(handler) else guarded
 
 
-def spread(handler: Callable, widgets: Mapping[str, Any]) -> Callable:
-    """Lets a handler answer {name: value}: each value goes to the widget of that name, the others stay as they are."""
+def named_outputs(handler: Callable, widgets: Mapping[str, Any]) -> Callable:
+    """Lets a handler answer {name: value}: each value goes to the widget of that name, the others do not change."""
 
     def placed(values: Mapping[str, Any]) -> dict[Any, Any]:
         return {widgets[name]: value for name, value in values.items()}
@@ -80,6 +80,6 @@ def spread(handler: Callable, widgets: Mapping[str, Any]) -> Callable:
     return steps if inspect.isgeneratorfunction(handler) else once
 
 
-def named(api_name: str | None) -> dict[str, Any]:
-    """What an event says of its endpoint: its name, or that it is for the page alone."""
+def endpoint(api_name: str | None) -> dict[str, Any]:
+    """Keyword arguments of an event listener: a named endpoint, or a private one."""
     return {"api_name": api_name} if api_name else {"api_visibility": "private"}

@@ -1,4 +1,4 @@
-"""A sheet of sentences, lists, tables and a bar, whose strings may come from anybody: they are only ever text."""
+"""A report of sentences, lists, tables and a bar. Its strings may come from anybody and are shown as text only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Block = dict[str, Any]
 
 
 class ReportData(GradioModel):
-    """Blocks from top to bottom; `model`: the token of the model they are about."""
+    """Blocks from top to bottom; `model`: the token of the model they describe."""
 
     blocks: list[dict]
     model: str | None = None
 
 
 class Report(Scripted):
-    """Draws a SheetData."""
+    """Draws a ReportData."""
 
     data_model = ReportData
     name = "components/report"
@@ -33,12 +33,12 @@ def text(words: str, tone: str = "plain") -> Block:
 
 
 def listed(title: str, items: Sequence[str], folded: bool = False) -> Block:
-    """A list under a title, or behind it."""
+    """A list under a title; `folded`: opened by clicking it."""
     return {"kind": "more" if folded else "list", "title": title, "items": list(items)}
 
 
 def bar(label: str, done: float, total: float, words: str) -> Block:
-    """How far something has come; a total of 0: nobody knows."""
+    """A progress bar; a total of 0: unknown."""
     return {"kind": "bar", "label": label, "done": done, "total": total, "text": words}
 
 

@@ -1,7 +1,7 @@
-"""What the Distort panel needs: F and the rows of the heads, so that the browser can redraw without asking.
+"""What the Distort panel redraws from: F and the rows of the heads.
 
-Heads of global average pooling and one linear layer are distorted in the browser (`browser_pack`); any other head is
-distorted here, through the head only (`redraw`).
+Heads of global average pooling and one linear layer are distorted in the browser (`pack`); any other head is distorted
+here (`redraw`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bsoftmax.models.heads import is_gap_linear, last_linear
 
 from ..server.session import Analysis, Session
 
-# alpha of these methods is a function of a row w, the pooled features h and the score y alone: the browser knows them
-MAX_CHANNELS = 64  # channels shifted at once, at most
+MAX_CHANNELS = 64  # shifted at once
 RANKED = 24  # most active channels suggested where the browser has no F to rank them by
-LIVE = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "ablationcam", "eigencam")
+# alpha of these methods depends on a row w, the pooled features h and the score y alone
+BROWSER_METHODS = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "ablationcam", "eigencam")
 
 
-def lives_in_browser(analysis: Analysis, method: str) -> bool:
+def browser_can_redraw(analysis: Analysis, method: str) -> bool:
     """Whether the browser can redraw a method under distortion by itself."""
-    return is_gap_linear(analysis.model.neck, analysis.model.softmax) and method in LIVE
+    return is_gap_linear(analysis.model.neck, analysis.model.softmax) and method in BROWSER_METHODS
 
 
 def features_file(analysis: Analysis) -> tuple[bytes, float]:
@@ -63,7 +63,7 @@ def rows_file(analysis: Analysis, k: int, method: str = "cam") -> tuple[bytes, d
 
 
 def pack(analysis: Analysis, k: int, method: str) -> tuple[dict[str, Any], bytes | None, bytes | None]:
-    """What the panel must know, and F and the rows of the heads where the browser redraws by itself."""
+    """The panel's description; F and the rows of the heads where the browser redraws by itself."""
     described = describe(analysis, k, method)
     if not described["live"]:
         return described, None, None
@@ -73,7 +73,7 @@ def pack(analysis: Analysis, k: int, method: str) -> tuple[dict[str, Any], bytes
 
 
 def parse(payload: Any, analysis: Analysis) -> tuple[int, str, Distortion]:
-    """Class, method and distortion of what a browser sent. Raises ValueError for anything it should not have sent."""
+    """Class, method and distortion of a browser's payload. Raises ValueError for an invalid one."""
     try:
         shift = payload.get("shift") or {}
         distortion = Distortion(
@@ -96,10 +96,10 @@ def _finite(value: Any) -> float:
 def redraw(session: Session, payload: Any) -> dict[str, Any]:
     """Distorted maps and logits for heads the browser cannot distort itself; an error comes back as a sentence."""
     try:
-        analysis = session.recall(str(payload["photo"]))
+        analysis = session.cached_analysis(str(payload["photo"]))
         k, method, distortion = parse(payload, analysis)
         with analysis.lock:
-            maps, logits = effects.redrawn(analysis.view, k, method, distortion)
+            maps, logits = effects.distorted_maps(analysis.view, k, method, distortion)
     except (KeyError, TypeError, ValueError) as error:
         return {"error": str(error)}
     out: dict[str, Any] = {"maps": {}, "logits": {b: v.tolist() for b, v in logits.items()}}
@@ -117,9 +117,9 @@ def _penultimate(analysis: Analysis) -> torch.Tensor:
 
 
 def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
-    """What the panel must know beside the numbers."""
+    """The panel's description, without the numbers."""
     return {
-        "live": lives_in_browser(analysis, method),
+        "live": browser_can_redraw(analysis, method),
         "class_free": METHODS[method].class_free,
         "channels": last_linear(analysis.model.softmax).in_features,
         "classes": [c.replace("_", " ") for c in analysis.model.classes],
@@ -129,8 +129,8 @@ def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
     }
 
 
-def stand(analysis: Analysis, k: int, method: str) -> str:
-    """Where the heads stand in the freedom softmax leaves them, as Markdown: numbers only, no names of people's."""
+def gauge_report(analysis: Analysis, k: int, method: str) -> str:
+    """How far each head is from centred and which shift the map survives, as Markdown without names of classes."""
     lines = ["| head | norm of the class-mean row | norm of a row | share |", "|---|--:|--:|--:|"]
     for branch in effects.branches(analysis.model):
         g = effects.gauge(analysis.model.classifier(branch))

@@ -1,8 +1,7 @@
-"""What the Evaluate tab's events call: a set looked at, an evaluation followed, its results chosen from."""
+"""Event handlers of the Evaluate tab: the plan of an evaluation, the evaluation, views of its results."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,24 +14,23 @@ from bsoftmax.cams import methods as cam_methods
 from bsoftmax.evaluation.metrics import find
 from bsoftmax.models import zoo
 
-from ..compare.user_models import gallery, kept
-from ..components.inputs import sentences
+from ..compare.present import method_choices
+from ..components.files import copy_to_cache, gallery_items
+from ..components.inputs import error_notices
 from ..components.report import ReportData, text
 from ..server.user_models import is_user_model
 from ..workspace import datasets
 from ..workspace.data_handlers import Update
-from ..workspace.job_handlers import NICE, JobHandlers, idle, stem
-from ..workspace.jobs import Job
-from ..workspace.preview import firsts
+from ..workspace.job_handlers import JobHandlers, file_stem, idle
 from ..workspace.workspaces import Workspace
-from .plan import EvalPlan, EvalSettings, divided, methods_of, usual_split
+from .plan import EvalPlan, EvalSettings, default_split, with_holdout
 from .progress import EvalProgress
 from .results import CURVES, FILES, Evaluation
 
 
 @dataclass
 class Outcome:
-    """What an evaluation has left: its numbers, the model, where its images lie, which of them are shown."""
+    """The result of an evaluation: its numbers, the model, the paths of its images, those shown."""
 
     evaluation: Evaluation
     model: str
@@ -42,24 +40,22 @@ class Outcome:
 
 
 class EvaluateHandlers(JobHandlers):
-    """Answers are {name of a widget: value}; everything belongs to the browser that asks."""
+    """Handlers answer {name of a widget: value}; every session has its own workspace."""
 
-    ROOM, KIND = "evaluate", "evaluation"
+    TAB, KIND = "evaluate", "evaluation"
 
-    @sentences
+    @error_notices
     def bring_trained(self, photo: str | None, method: str | None, request: gr.Request) -> Update:
-        """Takes the images that were trained on last, and the model that learnt from them."""
-        lender = self.workspaces.of(request.session_hash, "train")
-        if lender.outcome is None:
+        """Loads the images and the model of the last training."""
+        training = self.workspaces.of(request.session_hash, "train")
+        if training.outcome is None:
             raise ValueError("Nothing has been trained here yet: train first, or bring images.")
-        owned = self.session.own.get(lender.outcome)
-        held = lender.held
-        datasets.borrow(lender, self.workspace(request), self.limits)
-        self.workspace(request).held = held
-        said = ReportData(blocks=[text("Looking at the images …", "now")])
-        return {"preview": said, **self.choose(owned.token, request.session_hash, photo, method)}
+        user_model, holdout = self.session.user_models.get(training.outcome), training.holdout
+        datasets.copy_data(training, self.workspace(request), self.limits)
+        self.workspace(request).holdout = holdout
+        return {**self.loading(), **self.choose(user_model.token, request.session_hash, photo, method)}
 
-    @sentences
+    @error_notices
     def plan(
         self, request: gr.Request, model: str, measures: list[str], limit: float, methods: list[str], split: str | None,
         explain: str, rules: str, seed: float,
@@ -67,52 +63,48 @@ class EvaluateHandlers(JobHandlers):
         """What an evaluation with these settings would measure, and how long it would take."""
         values = (measures, limit, methods, split, explain, rules, seed)
         workspace, opened = self.workspace(request), self.session.model(model)
-        menu = gr.Dropdown(choices=methods_of(opened))
+        menu = gr.Dropdown(choices=method_choices(opened))
         if workspace.data is None:
-            return {"preview": ReportData(blocks=[text(f"Model: {self._called(model)}. Bring images to measure it on.",
-                                                      "quiet")]), "methods": menu}  # fmt: skip
+            words = f"Model: {self._model_label(model)}. Bring images to measure it on."
+            return {"preview": ReportData(blocks=[text(words, "quiet")]), "methods": menu}
         plan, split = self._plan(workspace, model, opened, values)
         splits = gr.Dropdown(choices=list(plan.data.splits), value=split)
-        pictures = gallery((plan.images.paths[n], plan.images.classes[plan.images.labels[n]])
-                           for n in firsts(plan.images))  # fmt: skip
         return {
             "preview": ReportData(blocks=plan.blocks()), "split": splits, "methods": menu,
-            "samples": gr.Gallery(pictures, visible=bool(pictures)),
+            "samples": self.sample_gallery(plan.images),
             "go": gr.Button(interactive=not workspace.busy and bool(plan.measured()[0])),
         }  # fmt: skip
 
     def _plan(
         self, workspace: Workspace, model: str, opened: DualBranch, values: tuple[Any, ...]
     ) -> tuple[EvalPlan, str]:
-        settings, data = EvalSettings.read(*values), divided(workspace.data, workspace.held)
-        if settings.split not in data.splits:  # of the set before
-            settings = EvalSettings.read(*values[:3], usual_split(data), *values[4:])
-        return EvalPlan.of(data, self._called(model), opened, settings), settings.split
+        settings, data = EvalSettings.read(*values), with_holdout(workspace.data, workspace.holdout)
+        if settings.split not in data.splits:  # the choice belongs to other images
+            settings = EvalSettings.read(*values[:3], default_split(data), *values[4:])
+        return EvalPlan.of(data, self._model_label(model), opened, settings), settings.split
 
-    def _called(self, model: str) -> str:
-        return self.session.own.get(model).label if is_user_model(model) else model
+    def _model_label(self, model: str) -> str:
+        return self.session.user_models.get(model).label if is_user_model(model) else model
 
-    @sentences
+    @error_notices
     def evaluate(
         self, request: gr.Request, model: str, measures: list[str], limit: float, methods: list[str], split: str | None,
         explain: str, rules: str, seed: float,
     ) -> Iterator[Update]:  # fmt: skip
-        """Measures the model on the images brought before, and tells how it goes; the last answer is the table."""
+        """Measures the model on the images brought before and reports its progress; the last answer is the table."""
         values = (measures, limit, methods, split, explain, rules, seed)
-        yield from self.working(request, lambda workspace: self._measured(workspace, model, values))
+        yield from self.guarded(request, lambda workspace: self._evaluate(workspace, model, values))
 
-    def _measured(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
+    def _evaluate(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
         opened, run = self.session.model(model), self.run_folder(workspace)
         plan, _ = self._plan(workspace, model, opened, values)
         words = ["evaluate", workspace.source, *self._model_words(workspace, model), *plan.settings.options()]
-        if workspace.held and "all" in workspace.data.splits:
-            share, seed = workspace.held
+        if workspace.holdout and "all" in workspace.data.splits:
+            share, seed = workspace.holdout
             words += ["--share", f"{share:g}", "--seed", str(seed)]
-        words += ["--out", str(run / "evaluation"), "--cache", str(workspace.spot / "cache")]
-        words += ["--events", "--nice", str(NICE)]
-        words += [f"--called={workspace.called}"] if workspace.called else []  # whatever it begins with
-        workspace.outcome, workspace.job, workspace.ticket = None, Job(words, run, workspace.spot, self.KIND), None
-        done = yield from self.followed(workspace.job, EvalProgress())
+        workspace.outcome = None
+        self.start(workspace, [*words, "--out", str(run / "evaluation")])
+        done = yield from self.follow(workspace.job, EvalProgress())
         if done:  # else it was discarded
             evaluation = Evaluation.read(done["results"])
             images = {plan.images.name(n): path for n, path in enumerate(plan.images.paths)}
@@ -120,33 +112,31 @@ class EvaluateHandlers(JobHandlers):
             yield self._finished(workspace, done, cam_methods.default(opened))
 
     def _model_words(self, workspace: Workspace, model: str) -> list[str]:
-        """How the child is told the model: people's own lie beside the data, under their names."""
+        """The model's option on the command line; a user model is saved beside the data, under its label."""
         if not is_user_model(model):
             return [] if model == zoo.DEFAULT else ["--model", model]
-        owned, spot = self.session.own.get(model), workspace.spot
-        for old in spot.glob("*.safetensors"):
+        user_model, data_folder = self.session.user_models.get(model), workspace.data_folder
+        for old in data_folder.glob("*.safetensors"):
             old.unlink()
-        return ["--model", owned.model.save(spot / f"{stem(owned.label)}.safetensors").name]
+        return ["--model", user_model.model.save(data_folder / f"{file_stem(user_model.label)}.safetensors").name]
 
     def _finished(self, workspace: Workspace, done: dict[str, Any], method: str) -> Update:
         outcome: Outcome = workspace.outcome
         evaluation = outcome.evaluation
-        paths = {Path(path).name: path for path in done["files"]}
+        files = {Path(path).name: copy_to_cache(path) for path in done["files"]}
         group, methods = evaluation.groups()[0], evaluation.methods()
         method = method if method in [key for _, key in methods] else methods[0][1]
-        command = shlex.join(evaluation.found["command"])
         return {
             **idle(), "outcome": gr.Column(visible=True), **self._view(outcome, group, "", method, ""),
             "group": gr.Radio(choices=evaluation.groups(), value=group),
             "by_method": gr.Dropdown(choices=methods, value=method),
-            **{name: gr.DownloadButton(value=kept(paths[name]) if name in paths else None, visible=name in paths)
-               for name in FILES},
+            **{name: gr.DownloadButton(value=files.get(name), visible=name in files) for name in FILES},
             "protocol": ReportData(blocks=evaluation.protocol()),
-            "command": f"bsoftmax sample sample\n{command}" if workspace.called == "sample" else command,
+            "command": self.shown_command(workspace, evaluation.found["command"]),
         }  # fmt: skip
 
-    @sentences
-    def look_at(self, group: str, metric: str, method: str, whose: str, request: gr.Request) -> Update:
+    @error_notices
+    def show_metric(self, group: str, metric: str, method: str, whose: str, request: gr.Request) -> Update:
         """One metric of the last evaluation: table and verdict, curves, best and worst images."""
         return self._view(self._outcome(request), group, metric, method, whose)
 
@@ -162,8 +152,8 @@ class EvaluateHandlers(JobHandlers):
         metrics, kinds = evaluation.metrics(group), evaluation.kinds(method)
         metric = metric if metric in [name for _, name in metrics] else metrics[0][1]
         keys = [key for _, key in kinds]
-        ours = f"{method}/{(whose or '').partition('/')[2]}"  # the same source and clamp of another method
-        whose = ours if ours in keys else keys[0] if keys else ""
+        same = f"{method}/{(whose or '').partition('/')[2]}"  # the same source and clamp, perhaps of another method
+        whose = same if same in keys else keys[0] if keys else ""
         outcome.method = method
         return {
             "measured": ReportData(blocks=evaluation.blocks(metric)),
@@ -175,14 +165,14 @@ class EvaluateHandlers(JobHandlers):
 
     @staticmethod
     def _pictures(outcome: Outcome, group: str, metric: str, whose: str) -> Update:
-        by = outcome.evaluation.seen(group, metric)
+        by = outcome.evaluation.gallery_metric(group, metric)
         found = outcome.evaluation.pictures(by, whose) if by and whose else {"best": [], "worst": []}
         out: Update = {}
         for which, rows in found.items():
             rows = [(outcome.images[name], caption) for name, caption in rows if name in outcome.images]
             outcome.shown[which] = [path for path, _ in rows]
             label = f"Got {'better' if which == 'best' else 'worse'} by {find(by).title}: click one" if by else None
-            out[which] = gr.Gallery(gallery(rows), visible=bool(rows), label=label)
+            out[which] = gr.Gallery(gallery_items(rows), visible=bool(rows), label=label)
         return out
 
     def open_best(self, request: gr.Request, event: gr.SelectData) -> Update:
@@ -193,12 +183,11 @@ class EvaluateHandlers(JobHandlers):
         """The same of an image that got worse."""
         return self._open(request, "worst", event)
 
-    @sentences
+    @error_notices
     def _open(self, request: gr.Request, which: str, event: gr.SelectData) -> Update:
         outcome = self._outcome(request)
-        photo = kept(outcome.shown[which][int(event.index)])
-        shown = self.choose(outcome.model, request.session_hash, photo, outcome.method)
-        return {"tabs": gr.Tabs(selected="compare"), "picked": photo, **shown}
+        photo = copy_to_cache(outcome.shown[which][int(event.index)])
+        return self.open_in_compare(outcome.model, request.session_hash, photo, outcome.method)
 
 
 def _curves(evaluation: Evaluation, group: str, method: str, clamp: bool) -> Update:

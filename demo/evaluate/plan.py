@@ -1,4 +1,4 @@
-"""What a person sets before an evaluation, and what is said of it before it runs. No widgets here."""
+"""The settings of an evaluation, and what it would measure, before it runs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from bsoftmax import METHODS, DualBranch
-from bsoftmax.cams import methods as cam_methods
 from bsoftmax.data.layouts import train_val
 from bsoftmax.data.sets import DataSet, ImageSet
 from bsoftmax.evaluation.column import Column, columns, representative
 from bsoftmax.evaluation.localization import PROTOCOLS
 from bsoftmax.evaluation.measure import GROUPS
-from bsoftmax.evaluation.plan import ORDER, EvalRun
+from bsoftmax.evaluation.plan import SPLIT_ORDER, EvalRun
 from bsoftmax.models import zoo
 
 from ..components.report import Block, listed, text
-from ..workspace.preview import duration, left_out, passes_of
+from ..workspace.preview import duration, passes_of, skipped_list
 
-IMAGES = 200  # measured unless more are asked for
-BATCH = 8  # so that the bar moves and a stop is soon heard
-STARTING, SCORING = 10.0, 0.015  # seconds until the child works; and for a map's places
+IMAGES = 200  # measured unless more are chosen
+BATCH = 8  # small, so that the bar moves and a stop takes effect soon
+STARTING, SCORING = 10.0, 0.015  # seconds until the child works; and to score a map's localisation
 CURVES = 58  # passes of deletion and insertion, for a map
 MEASURES = {"localization": "Localisation", "fidelity": "Fidelity", "curves": "Deletion and insertion (slow)"}
 EXPLAINED = {"": "As usual: true for places, predicted for fidelity", "true": "The true class",
@@ -31,7 +30,7 @@ EXPLAINED = {"": "As usual: true for places, predicted for fidelity", "true": "T
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """The options of an evaluation; empty: the command line's own. Raises ValueError for one that cannot be."""
+    """The options of an evaluation; empty: the command line's default. Raises ValueError for an invalid one."""
 
     metrics: tuple[str, ...] = ("localization", "fidelity")
     limit: int = IMAGES
@@ -53,7 +52,7 @@ class EvalSettings:
 
     @classmethod
     def read(cls, *values: Any) -> EvalSettings:
-        """From what the widgets or a program sent, in the order of the fields. Raises ValueError for no value."""
+        """From the values of the widgets, in the order of the fields. Raises ValueError for an invalid one."""
         try:
             read = [kind(value or kind()) for kind, value in zip(_KINDS, values, strict=True)]
         except (TypeError, ValueError, OverflowError) as error:
@@ -62,36 +61,36 @@ class EvalSettings:
 
     def options(self) -> list[str]:
         """Only what differs from the command line's own defaults."""
-        said, default = ["--limit", str(self.limit)], EvalSettings()
+        options, default = ["--limit", str(self.limit)], EvalSettings()
         if self.methods:
-            said += ["--methods", ",".join(self.methods)]
+            options += ["--methods", ",".join(self.methods)]
         if self.metrics != default.metrics:
-            said += ["--metrics", ",".join(self.metrics)]
+            options += ["--metrics", ",".join(self.metrics)]
         for name in ("split", "explain", "protocol", "seed"):
             if getattr(self, name) != getattr(default, name):
-                said += [f"--{name}", str(getattr(self, name))]
-        return [*said, "--batch", str(BATCH)]
+                options += [f"--{name}", str(getattr(self, name))]
+        return [*options, "--batch", str(BATCH)]
 
 
 _KINDS = (tuple, int, tuple, str, str, str, int)
 
 
-def divided(data: DataSet, held: tuple[float, int] | None) -> DataSet:
-    """The data with the validation images apart that a training drew, where it names none."""
-    if held is None or list(data.splits) != ["all"]:
+def with_holdout(data: DataSet, holdout: tuple[float, int] | None) -> DataSet:
+    """The data split as a training split it, where it has no split of its own."""
+    if holdout is None or list(data.splits) != ["all"]:
         return data
-    train, val, _ = train_val(data, *held)
+    train, val, _ = train_val(data, *holdout)
     return dataclasses.replace(data, splits={"train": train, "val": val})
 
 
-def usual_split(data: DataSet) -> str:
-    """The part that is measured where none is named."""
-    return next((name for name in ORDER if name in data.splits), next(iter(data.splits)))
+def default_split(data: DataSet) -> str:
+    """The split that is measured where none is chosen."""
+    return next((name for name in SPLIT_ORDER if name in data.splits), next(iter(data.splits)))
 
 
 @dataclass(frozen=True)
 class EvalPlan:
-    """What would be measured on which images, in words and numbers."""
+    """What would be measured on which images."""
 
     data: DataSet
     split: str
@@ -102,7 +101,7 @@ class EvalPlan:
     @classmethod
     def of(cls, data: DataSet, name: str, model: DualBranch, settings: EvalSettings) -> EvalPlan:
         """Raises ValueError for a split that the data does not have, or a method that the model does not allow."""
-        split = settings.split or usual_split(data)
+        split = settings.split or default_split(data)
         if split not in data.splits:
             raise ValueError(f"There is no part {split[:60]!r} in these images: choose {', '.join(data.splits)}.")
         plan = cls(data, split, name, model, settings)
@@ -115,7 +114,7 @@ class EvalPlan:
         return self.data.splits[self.split]
 
     @property
-    def taken(self) -> int:
+    def count(self) -> int:
         """How many are measured."""
         return min(len(self.images), self.settings.limit)
 
@@ -128,10 +127,10 @@ class EvalPlan:
         return len({representative(self.model, column) for column in self.columns()})
 
     def measured(self) -> tuple[dict[str, str], list[str]]:
-        """{what is measured: of which class}, and a sentence for whatever is left out."""
-        asked, images = self.settings, self.images
+        """{what is measured: of which class}, and a sentence for each thing left out."""
+        settings, images = self.settings, self.images
         usual = {"localization": "true", "fidelity": "predicted", "curves": "predicted"}
-        found = {group: asked.explain or usual[group] for group in GROUPS if group in asked.metrics}
+        found = {group: settings.explain or usual[group] for group in GROUPS if group in settings.metrics}
         matched, out = zoo.matched(images, self.model.classes) is not None, []
         if "localization" in found and not any(t.boxes or t.masks for t in images.annotations):
             del found["localization"]
@@ -147,18 +146,19 @@ class EvalPlan:
     def blocks(self) -> list[Block]:
         """The model, the images, what will be measured, what was left out, the time."""
         found, out = self.measured()
-        n, images = self.taken, self.images
+        n, images = self.count, self.images
         some = f"{n:,} images" if n == len(images) else f"{n:,} of {len(images):,} images, every class in proportion"
         heads = "both heads" if self.model.sigmoid is not None else "its softmax head alone: it has no branch"
-        said = [text(f"{some}, of {self.split}.", "strong"), text(f"Model: {self.name}, {heads}.")]
-        said.append(text(self._places()))
+        blocks = [text(f"{some}, of {self.split}.", "strong"), text(f"Model: {self.name}, {heads}.")]
+        blocks.append(text(self._places()))
         items = [f"{MEASURES[group]}, explaining the {which} class" for group, which in found.items()]
-        said.append(listed("What will be measured", items or ["Nothing."]))
-        said += [text(sentence) for sentence in out]
+        blocks.append(listed("What will be measured", items or ["Nothing."]))
+        blocks += [text(sentence) for sentence in out]
         if found:
-            said.append(text(self.estimate(found), "quiet"))
+            blocks.append(text(self.estimate(found), "quiet"))
         counts = [f"{name}: {count:,}" for name, count in zip(images.classes, images.counts()) if count]
-        return [*said, listed(f"{len(counts):,} classes", counts[:IMAGES], folded=True), *left_out(self.data.skipped)]
+        blocks.append(listed(f"{len(counts):,} classes", counts[:IMAGES], folded=True))
+        return [*blocks, *skipped_list(self.data.skipped)]
 
     def _places(self) -> str:
         boxes, masks = (sum(bool(getattr(t, kind)) for t in self.images.annotations) for kind in ("boxes", "masks"))
@@ -171,13 +171,8 @@ class EvalPlan:
         """How long it would take, as a sentence."""
         maps, rate = self.maps(), passes_of(self.name, self.model)
         each = 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
-        seconds = STARTING + self.taken * (each / rate + maps * SCORING * ("localization" in found))
+        seconds = STARTING + self.count * (each / rate + maps * SCORING * ("localization" in found))
         return (
-            f"About {duration(seconds)}: at most {self.taken * each:,} passes of the network at {rate:,.0f} a second, "
+            f"About {duration(seconds)}: at most {self.count * each:,} passes of the network at {rate:,.0f} a second, "
             f"for {maps} different maps ({len(self.columns())} columns) of each image."
         )
-
-
-def methods_of(model: DualBranch) -> list[tuple[str, str]]:
-    """(name, key) of the methods that a model's head allows."""
-    return [(method.label, key) for key, method in METHODS.items() if not cam_methods.unavailable(model, key)]

@@ -1,4 +1,4 @@
-"""A finished evaluation: which numbers, curves and images there are to look at. No widgets here."""
+"""A finished evaluation: its metrics, curves and images, as the page shows them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pandas as pd
 from bsoftmax import METHODS
 from bsoftmax.evaluation.column import BASELINE
 from bsoftmax.evaluation.metrics import METRICS, find
-from bsoftmax.evaluation.tables import measured, protocol_lines
+from bsoftmax.evaluation.tables import metric_names, protocol_lines
 
 from ..components.report import Block, listed, table, text
-from .table import Kind, honest, interval, kind_of, number, titled, verdict
+from .table import Kind, comparison_table, interval, kind_of, number, source_title, verdict
 
 KINDS = ("deletion", "insertion")
 GROUPS = {
@@ -24,12 +24,14 @@ GROUPS = {
     "Fidelity": ("average_drop", "increase", "average_gain", "adcc", "coherency", "complexity", *KINDS),
     "Signs and sparsity": ("negative", "sparsity", "blank"),
 }
-SEEN = {"Localisation": ("gt_loc", "pointing"), "Fidelity": ("average_drop",), "Signs and sparsity": ("average_drop",)}
+GALLERY = {  # metrics by which images are ranked, where the one shown has none
+    "Localisation": ("gt_loc", "pointing"), "Fidelity": ("average_drop",), "Signs and sparsity": ("average_drop",),
+}  # fmt: skip
 YES_NO = ("gt_loc", "pointing")
 BOXES = "any, IoU .5"
 LEGEND = {("softmax", False): "baseline", ("softmax", True): "softmax", ("sigmoid", True): "branch",
           ("log-odds", True): "log-odds"}  # fmt: skip
-EVERY = 4  # of the 256 levels, drawn
+STEP = 4  # of the 256 levels, every fourth is drawn
 FILES = {"results.md": "Markdown", "results.csv": "CSV", "results.json": "JSON", "table1.tex": "LaTeX, fidelity",
          "table2.tex": "LaTeX, localisation"}  # fmt: skip
 
@@ -53,11 +55,11 @@ CURVES = {
 
 
 class Evaluation:
-    """What results.json says, as the page shows it."""
+    """A results.json, as the page shows it."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.found, self.columns = found, found["columns"]
-        self.names = measured(found)
+        self.names = metric_names(found)
 
     @classmethod
     def read(cls, path: str | Path) -> Evaluation:
@@ -84,21 +86,21 @@ class Evaluation:
         rank = {("sigmoid", True): 0, ("log-odds", True): 1}
         compared = [c for c in self.columns if c["method"] == method and c["baseline"]]
         ordered = sorted(compared, key=lambda c: rank.get(kind_of(c), 2))
-        return [(titled(kind_of(c)), c["key"]) for c in ordered]
+        return [(source_title(kind_of(c)), c["key"]) for c in ordered]
 
     def blocks(self, name: str) -> list[Block]:
-        """The verdict and the honest table of one metric."""
-        found, said = self.found, []
+        """The verdict on one metric, notes, and its table."""
+        found, notes = self.found, []
         if not found["complete"]:
             done = found["n"] + len(found["unreadable"])
-            said.append(text(f"Stopped early: {done:,} of {found['asked']:,} images were looked at."))
+            notes.append(text(f"Stopped early: {done:,} of {found['asked']:,} images were looked at."))
         right = next((c["metrics"]["top1_cls"] for c in self.columns if "top1_cls" in c["metrics"]), None)
         if right:
-            said.append(text(f"The softmax head names {interval(right, 'top1_cls')} % of them rightly.", "quiet"))
-        said += [text(note, "quiet") for note in found["notes"]]
+            notes.append(text(f"The softmax head names {interval(right, 'top1_cls')} % of them rightly.", "quiet"))
+        notes += [text(note, "quiet") for note in found["notes"]]
         lost = [f"{image}: {why}" for image, why in found["unreadable"]]
         counted_out = [listed(f"{len(lost):,} images counted out, and why", lost, folded=True)] if lost else []
-        return [text(verdict(found, name), "strong"), *said, honest(found, name), *counted_out]
+        return [text(verdict(found, name), "strong"), *notes, comparison_table(found, name), *counted_out]
 
     def curves(self, group: str, method: str, clamp: bool) -> dict[str, pd.DataFrame]:
         """{kind: points of softmax unclamped and every source under a clamp} of the curves that were measured."""
@@ -119,7 +121,7 @@ class Evaluation:
                 continue
             curve = column["curves"][kind]
             if kind == "box_accuracy":
-                points = [(v / 255, y) for v, y in enumerate(curve[BOXES])][::EVERY]
+                points = [(v / 255, y) for v, y in enumerate(curve[BOXES])][::STEP]
             elif kind == "precision_recall":
                 points = list(zip(curve["recall"], curve["precision"]))
             else:
@@ -127,19 +129,19 @@ class Evaluation:
             out.append((kind_of(column), points))
         return out
 
-    def seen(self, group: str, name: str) -> str | None:
-        """The metric by which images are called best and worst: the one looked at, or one like it."""
+    def gallery_metric(self, group: str, name: str) -> str | None:
+        """The metric by which images are called best and worst: the one shown, or one like it."""
         known = {metric for c in self.columns for metric in c["gallery"]}
-        return next((metric for metric in (name, *SEEN.get(group, ())) if metric in known), None)
+        return next((metric for metric in (name, *GALLERY.get(group, ())) if metric in known), None)
 
     def pictures(self, name: str, key: str) -> dict[str, list[tuple[str, str]]]:
         """{best, worst: (image's name, caption)} of a column: images that got better, and that got worse."""
         column = next((c for c in self.columns if c["key"] == key), None)
         rows: Mapping[str, Any] = (column or {"gallery": {}})["gallery"].get(name, {"best": [], "worst": []})
-        gains = 1 if find(name).higher_is_better else -1
+        sign = 1 if find(name).higher_is_better else -1
         return {
-            which: [(row["image"], _said(row, name)) for row in rows[which]
-                    if side * gains * (row["value"] - row["baseline"]) > 0]
+            which: [(row["image"], _caption(row, name)) for row in rows[which]
+                    if side * sign * (row["value"] - row["baseline"]) > 0]
             for which, side in (("best", 1), ("worst", -1))
         }  # fmt: skip
 
@@ -149,8 +151,8 @@ class Evaluation:
         return [table("How this was measured", ["what", "how"], rows)]
 
 
-def _said(row: Mapping[str, Any], name: str) -> str:
-    """What a picture's caption says of it."""
+def _caption(row: Mapping[str, Any], name: str) -> str:
+    """A picture's value and that of the baseline."""
     if name in YES_NO:
         here, there = ("right" if row[which] else "wrong" for which in ("value", "baseline"))
     else:

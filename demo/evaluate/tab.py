@@ -1,4 +1,4 @@
-"""The Evaluate tab: images in, an honest table of every method, source and clamp out."""
+"""The Evaluate tab: images in, a table of every method, source and clamp out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from bsoftmax import METHODS
 from bsoftmax.data.limits import Limits, describe
 
 from ..compare.tab import Controls
-from ..components.inputs import Menu, named, spread
-from ..components.report import Report, ReportData, text
-from ..server import policy
+from ..components.inputs import Menu, endpoint, named_outputs
+from ..components.report import Report
 from ..server.session import Session
+from ..workspace import layout
+from ..workspace.layout import COMPARE, Widgets, select
 from ..workspace.workspaces import Workspaces
 from .handlers import EvaluateHandlers
 from .plan import EXPLAINED, MEASURES, EvalSettings
@@ -29,10 +30,8 @@ PLACES = (
     "`masks` beside them."
 )
 SETTINGS = ("measures", "limit", "methods", "split", "explain", "rules", "seed")
-LOOKED = f"measured metric whose best worst {' '.join(CURVES)}"
-COMPARED = "model opened canvas chosen method"
+VIEW = f"measured metric whose best worst {' '.join(CURVES)}"
 RULES = {"standard": "The WSOL benchmark's", "official": "The paper's code"}
-Widgets = dict[str, Any]
 
 
 def build(
@@ -40,8 +39,7 @@ def build(
 ) -> None:
     """Lays the tab out and wires it."""
     handlers = EvaluateHandlers(session, workspaces, limits)
-    on: Widgets = {"tabs": tabs, "photo": controls.photo, "model": controls.model, "opened": controls.opened,
-                   "canvas": controls.canvas, "chosen": controls.chosen, "method": controls.method}  # fmt: skip
+    on = layout.compare_widgets(controls, tabs)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300, elem_id="evaluate-controls"):
             gr.Markdown(INTRO)
@@ -51,11 +49,14 @@ def build(
         with gr.Column(scale=5, min_width=320, elem_id="evaluate-stage"):
             on |= _running()
             on |= _outcome()
-            nothing = ReportData(blocks=[text("Your images will be described here before they are measured.", "quiet")])
-            on["preview"] = Report(nothing, label="images to measure", elem_id="evaluate-preview")
-            on["samples"] = _gallery("One image of each class", "evaluate-samples")
+            on |= layout.preview_area(
+                "Your images will be described here before they are measured.", "images to measure",
+                "evaluate-preview", "evaluate-samples",
+            )  # fmt: skip
     _wire_data(handlers, on, tab)
-    _wire_job(handlers, on)
+    results = f"protocol command group by_method {VIEW} {' '.join(FILES)}"
+    names = ("evaluate", "evaluate_stop", "evaluate_discard")
+    layout.wire_job(on, handlers, handlers.evaluate, _settings_of(on), results, names)
     _wire_results(handlers, on)
 
 
@@ -65,19 +66,10 @@ def _sources(limits: Limits) -> Widgets:
         "sample": gr.Button("Use the sample set", elem_id="evaluate-sample"),
     }
     with gr.Tabs(elem_id="evaluate-sources"):
-        with gr.Tab("A zip"):
-            on["zip"] = gr.File(
-                label="Zip with a folder for each class", file_types=[".zip"], height=130, elem_id="evaluate-zip"
-            )
-        if policy.is_local():
-            with gr.Tab("A folder"):
-                on["folder"] = gr.Textbox(
-                    label="Path on this computer", info="Class folders, or a benchmark's archive as it unpacks.",
-                    max_lines=1, elem_id="evaluate-folder",
-                )  # fmt: skip
-                on["read"] = gr.Button("Read folder", size="sm", elem_id="evaluate-read")
-    with gr.Accordion("What can be brought", open=False, elem_id="evaluate-limits"):
-        gr.Markdown("\n".join(f"- {sentence}" for sentence in (PLACES, *describe(limits))))
+        on |= layout.zip_tab("evaluate-zip")
+        info = "Class folders, or a benchmark's archive as it unpacks."
+        on |= layout.folder_tab(info, "evaluate-folder", "evaluate-read")
+    layout.accepted((PLACES, *describe(limits)), False, "evaluate-limits")
     return on
 
 
@@ -113,20 +105,11 @@ def _settings() -> Widgets:
 
 def _running() -> Widgets:
     with gr.Column(visible=False, elem_id="evaluate-run") as run:
-        on: Widgets = {
-            "run": run,
-            "status": Report(label="evaluation", elem_id="evaluate-status"),
-            "timer": gr.Timer(1, active=False),
-        }
-        with gr.Row():
-            on["stop"] = gr.Button("Stop and keep", size="sm", visible=False, elem_id="evaluate-stop")
-            on["discard"] = gr.Button("Discard", size="sm", visible=False, elem_id="evaluate-discard")
-    return on
+        return {"run": run, **layout.status_area("evaluation", "evaluate-status", "evaluate")}
 
 
 def _outcome() -> Widgets:
     with gr.Column(visible=False, elem_id="evaluate-outcome") as outcome:
-        # the photograph follows in a step of its own: its change asks for maps under the model in the menu
         on: Widgets = {"outcome": outcome, "picked": gr.State(None)}
         with gr.Row(elem_id="evaluate-choice"):
             on["group"] = gr.Radio(list(GROUPS), label="Metrics", elem_id="evaluate-group", scale=3, min_width=300)
@@ -137,10 +120,7 @@ def _outcome() -> Widgets:
             for name, words in FILES.items():
                 on[name] = gr.DownloadButton(words, size="sm", min_width=90, elem_id=f"evaluate-{Path(name).stem}"
                                              f"-{Path(name).suffix[1:]}")  # fmt: skip
-        on["command"] = gr.Textbox(
-            label="The same on the command line", buttons=["copy"], interactive=False, elem_id="evaluate-command",
-            lines=1, max_lines=6,
-        )  # fmt: skip
+        on["command"] = layout.command_box("evaluate-command")
         with gr.Accordion("Protocol: how this was measured", open=False, elem_id="evaluate-protocol"):
             on["protocol"] = Report(label="protocol", elem_id="evaluate-how")
     return on
@@ -160,81 +140,35 @@ def _details() -> Widgets:
                 min_width=300, visible=False, show_label=False, container=False, buttons=[],
                 elem_id=f"curve-{kind}",
             )  # fmt: skip
-    on["best"] = _gallery("Got better: click one to compare", "evaluate-best")
-    on["worst"] = _gallery("Got worse: click one to compare", "evaluate-worst")
+    on["best"] = layout.gallery("Got better: click one to compare", "evaluate-best")
+    on["worst"] = layout.gallery("Got worse: click one to compare", "evaluate-worst")
     return on
 
 
-def _gallery(label: str, elem_id: str) -> gr.Gallery:
-    return gr.Gallery(
-        label=label, columns=6, height="auto", object_fit="cover", visible=False, allow_preview=False, buttons=[],
-        elem_id=elem_id, elem_classes="pictures", interactive=False,
-    )  # fmt: skip
-
-
-def _asked(on: Widgets) -> list[Any]:
+def _settings_of(on: Widgets) -> list[Any]:
     return [on["model"], *(on[name] for name in SETTINGS)]
-
-
-def _places(on: Widgets, names: str) -> list[Any]:
-    return [on[name] for name in names.split()]
 
 
 def _wire_data(handlers: EvaluateHandlers, on: Widgets, tab: gr.Tab) -> None:
     planned = {
-        "fn": spread(handlers.plan, on), "inputs": _asked(on),
-        "outputs": _places(on, "preview samples go split methods"), "show_progress": "hidden", "concurrency_limit": 2,
+        "fn": named_outputs(handlers.plan, on), "inputs": _settings_of(on),
+        "outputs": select(on, "preview samples go split methods"), "show_progress": "hidden", "concurrency_limit": 2,
         "concurrency_id": "plan",
     }  # fmt: skip
     tab.select(**planned, trigger_mode="always_last", api_name="evaluate_plan")
     for name in SETTINGS:
         on[name].input(**planned, trigger_mode="always_last", api_visibility="private")
-    ways = [
-        (on["zip"].upload, handlers.bring_zip, "zip", "preview", "evaluate_zip"),
-        (on["sample"].click, handlers.bring_sample, "", "preview", "evaluate_sample"),
-        (on["trained"].click, handlers.bring_trained, "photo method", f"preview {COMPARED}", None),
-    ]
-    if "folder" in on:
-        ways.append((on["read"].click, handlers.bring_folder, "folder", "preview", "evaluate_folder"))
-        ways.append((on["folder"].submit, handlers.bring_folder, "folder", "preview", None))
-    for event, handler, inputs, outputs, name in ways:
-        event(
-            spread(handler, on), _places(on, inputs), _places(on, outputs), concurrency_limit=2,
-            concurrency_id="bring", show_progress_on=on["preview"], **named(name),
-        ).success(**planned, api_visibility="private")  # fmt: skip
-
-
-def _wire_job(handlers: EvaluateHandlers, on: Widgets) -> None:
-    buttons = "status run go timer stop discard curves"
-    enlisted = on["go"].click(
-        spread(handlers.enlist, on), None, _places(on, f"{buttons} outcome"), queue=False, show_progress="hidden",
-        api_visibility="private",
-    )  # fmt: skip
-    evaluating = enlisted.success(
-        spread(handlers.evaluate, on), _asked(on),
-        _places(on, f"{buttons} outcome protocol command group by_method {LOOKED}") + [on[name] for name in FILES],
-        concurrency_id="train", concurrency_limit=1, show_progress="hidden", api_name="evaluate",
-    )  # fmt: skip
-    on["timer"].tick(
-        spread(handlers.wait, on), None, on["status"], queue=False, show_progress="hidden", api_visibility="private"
-    )
-    on["stop"].click(
-        spread(handlers.stop, on), None, on["stop"], queue=False, show_progress="hidden", api_name="evaluate_stop"
-    )
-    on["discard"].click(
-        spread(handlers.discard, on), None, _places(on, buttons), cancels=[evaluating], queue=False,
-        show_progress="hidden", api_name="evaluate_discard",
-    )  # fmt: skip
+    trained = (on["trained"].click, handlers.bring_trained, "photo method", f"preview {COMPARE}", None)
+    layout.wire_sources(on, handlers, planned, "evaluate", [trained])
 
 
 def _wire_results(handlers: EvaluateHandlers, on: Widgets) -> None:
+    choices = select(on, "group metric by_method whose")
     for name in ("group", "metric", "by_method", "whose"):
         on[name].input(
-            spread(handlers.look_at, on), _places(on, "group metric by_method whose"), _places(on, f"curves {LOOKED}"),
+            named_outputs(handlers.show_metric, on), choices, select(on, f"curves {VIEW}"),
             show_progress="hidden", trigger_mode="always_last", concurrency_limit=4, concurrency_id="look",
-            **named("evaluate_look" if name == "group" else None),
+            **endpoint("evaluate_look" if name == "group" else None),
         )  # fmt: skip
-    for name, handler in (("best", handlers.open_best), ("worst", handlers.open_worst)):
-        on[name].select(
-            spread(handler, on), None, _places(on, f"tabs picked {COMPARED}"), **named(None), show_progress="hidden"
-        ).success(lambda path: path, on["picked"], on["photo"], api_visibility="private", show_progress="hidden")
+    layout.wire_to_compare(on, on["best"].select, handlers.open_best)
+    layout.wire_to_compare(on, on["worst"].select, handlers.open_worst)

@@ -12,20 +12,20 @@ from ..compare.handlers import Handlers, ticker, to_browser
 from ..compare.present import overview, present
 from ..compare.tab import Controls
 from ..components.canvas import GridCanvas, MapData
-from ..components.inputs import sentences
+from ..components.inputs import error_notices
 from ..server.session import Session
 
 
 class GridHandlers(Handlers):
-    """What the tab's events call."""
+    """Event handlers of the grid."""
 
-    @sentences
+    @error_notices
     def overview(self, photo: str | None, model: str, chosen: str | int) -> MapData:
         """Maps of one class under every quick method, for every evidence source."""
         analysis = self.analysis(photo, model)
         return to_browser(analysis, overview(analysis, analysis.model.class_number(chosen)))
 
-    @sentences
+    @error_notices
     def overview_slow(
         self, photo: str | None, model: str, chosen: str | int, progress: gr.Progress = gr.Progress()
     ) -> MapData:
@@ -35,7 +35,7 @@ class GridHandlers(Handlers):
             analysis, overview(analysis, analysis.model.class_number(chosen), slow=True, tick=ticker(progress))
         )
 
-    @sentences
+    @error_notices
     def pick(self, photo: str | None, model: str, chosen: str | int, event: gr.EventData) -> tuple[Any, Any, Any]:
         """Shows the picked method in the Compare tab."""
         method = str(event.value if hasattr(event, "value") else event._data)

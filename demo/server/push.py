@@ -1,4 +1,4 @@
-"""A trained model sent to the Hugging Face Hub. No widgets here."""
+"""Uploads a trained model to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def push(model: DualBranch, repository: str, token: str) -> str:
 
 
 def _reach() -> None:
-    """Offline, the Hub's own client would try for half a minute. Raises OSError."""
+    """Raises OSError at once when offline, where the Hub's client would retry for half a minute."""
     if not getproxies():
         address = urlsplit(constants.ENDPOINT)
         socket.create_connection((address.hostname, address.port or 443), timeout=5).close()

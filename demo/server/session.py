@@ -1,4 +1,4 @@
-"""What the server keeps between requests: opened models, and the last pictures with their features. No widgets here."""
+"""State shared by all requests: opened models, and the last photographs with their features."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from bsoftmax.models import zoo
 
 from .user_models import UserModels, is_user_model
 
-SHOWN_SIDE = 1024  # pixels kept of a picture's longer side, for showing and exporting
-ANALYSES = 24  # pictures whose features are kept (0.4 MB each for the bundled model, 1.6 MB for ResNet-50)
-MODELS = 4  # models kept open
+SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
+MAX_ANALYSES = 24  # photographs whose features are kept (0.4 MB each for the bundled model, 1.6 MB for ResNet-50)
+MAX_MODELS = 4  # open at once
 
 T = TypeVar("T")
 
 
 def fingerprint(data: bytes) -> str:
-    """What a file is known by: its SHA-256."""
+    """The SHA-256 of a file's content."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """One picture as one model saw it: the trunk has run, the rest is asked of `view`."""
+    """One photograph under one model: the trunk has run once, everything else is computed from `view`."""
 
     key: str
     fingerprint: str
@@ -41,7 +41,7 @@ class Analysis:
     image: Image.Image
     view: View
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
-    label: str = ""  # what people call the model, where its name is a token
+    label: str = ""  # shown instead of the model's name, where that is a token
 
     @property
     def model(self) -> DualBranch:
@@ -50,7 +50,7 @@ class Analysis:
 
     @property
     def title(self) -> str:
-        """The model's name for people."""
+        """The model's name as shown."""
         return self.label or self.model_name
 
     @property
@@ -108,26 +108,26 @@ class Store:
 
 
 class Session:
-    """Models and looks, shared by all requests; nothing kept here changes once it is made."""
+    """Models and analyses; neither changes once it is made."""
 
     def __init__(self) -> None:
-        self._models, self._analyses = Store(MODELS), Store(ANALYSES)
-        self.own = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
+        self._models, self._analyses = Store(MAX_MODELS), Store(MAX_ANALYSES)
+        self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
 
     def model_names(self) -> list[str]:
-        """What the model menu offers to everybody."""
+        """The models in everybody's menu."""
         return zoo.names()
 
     def model(self, name: str) -> DualBranch:
-        """An open model, by its name or its owner's token. Raises ValueError (or a kind of it) when it has none."""
+        """An open model, by its name or token. Raises ValueError (or a kind of it) when there is none."""
         if is_user_model(name):
-            return self.own.get(name).model
+            return self.user_models.get(name).model
         if name not in self.model_names():
             raise ValueError(f"There is no model {name!r}; choose one of {', '.join(self.model_names())}.")
         return self._models.get(name, lambda: open_model(name))
 
     def analysis(self, path: str | Path, model_name: str = zoo.DEFAULT) -> Analysis:
-        """The picture of a file as a model sees it; the trunk runs only for a new pair.
+        """Reads a file and runs the trunk on it; a pair seen lately comes from the cache.
 
         Raises ImageError when the file is not a readable picture, ValueError when the model cannot be opened.
         """
@@ -141,13 +141,13 @@ class Session:
 
         def make() -> Analysis:
             image = read_rgb(data, SHOWN_SIDE)
-            label = self.own.get(model_name).label if is_user_model(model_name) else ""
+            label = self.user_models.get(model_name).label if is_user_model(model_name) else ""
             return Analysis(key, sha, model_name, image, View(model, model.preprocess(image)), label=label)
 
         return self._analyses.get(key, make)
 
-    def recall(self, key: str) -> Analysis:
-        """A look by its key. Raises ValueError when it has made room for later ones."""
+    def cached_analysis(self, key: str) -> Analysis:
+        """An analysis by its key. Raises ValueError when it is no longer in the cache."""
         analysis = self._analyses.peek(key)
         if analysis is None:
             raise ValueError("This picture has left the server's memory: choose it again.")

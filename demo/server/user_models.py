@@ -1,4 +1,4 @@
-"""People's own models: each known by a token nobody can guess, listed for the browser it was made in. No widgets."""
+"""Models that visitors trained or opened: each behind a token nobody can guess, listed for one browser session."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from bsoftmax import DualBranch
 from bsoftmax.models import checkpoints
 from bsoftmax.models.spec import Spec
 
-from .policy import affordable
+from .permissions import check_trunk_size
 
 Picture = tuple[str, str]  # a path and its caption
 PREFIX = "own-"
-MOST = 6  # own models kept open, of all browsers together
-HOURS = 2.0  # and for how long after their last use
+MAX_MODELS = 6  # kept open, of all sessions together
+MAX_IDLE_HOURS = 2.0  # kept after their last use
 
 
 @dataclass(frozen=True)
 class UserModel:
-    """A model in one browser's menu, and that person's own validation pictures, where it was trained here."""
+    """A model in one session's menu; with its validation pictures, where it was trained here."""
 
     token: str
     owner: str
@@ -39,69 +39,70 @@ def is_user_model(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def opened(path: str | Path) -> DualBranch:
-    """Opens a checkpoint that somebody brought. Raises ValueError (or a kind of it) with a sentence."""
-    affordable(Spec.from_metadata(checkpoints.read(path)[1]).trunk)  # before a network is built at a stranger's word
+def load_checkpoint(path: str | Path) -> DualBranch:
+    """Opens an uploaded checkpoint. Raises ValueError (or a kind of it) with a sentence."""
+    check_trunk_size(Spec.from_metadata(checkpoints.read(path)[1]).trunk)  # before any network is built
     return DualBranch.load(path)
 
 
 class UserModels:
-    """The most recently used own models; `removed` is told the tokens of those that leave."""
+    """The most recently used user models; `removed` is called with the token of each that is dropped."""
 
     def __init__(self, removed: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._removed, self._clock, self._lock = removed, clock, threading.Lock()
-        self._kept: OrderedDict[str, tuple[float, UserModel]] = OrderedDict()  # the oldest first
-        self._trained: dict[str, str] = {}
+        self._models: OrderedDict[str, tuple[float, UserModel]] = OrderedDict()  # the least recently used first
+        self._last_trained: dict[str, str] = {}
 
     def add(
         self, owner: str, label: str, model: DualBranch, examples: Sequence[Picture] = (),
         differing: Sequence[Picture] = (),
     ) -> UserModel:  # fmt: skip
-        """Keeps a model for one browser, under a new token."""
+        """Stores a model for one session, under a new token."""
         token = PREFIX + secrets.token_urlsafe(16)
-        owned = UserModel(token, owner, label, model, tuple(examples), tuple(differing))
+        user_model = UserModel(token, owner, label, model, tuple(examples), tuple(differing))
         with self._lock:
-            self._kept[token] = self._clock(), owned
+            self._models[token] = self._clock(), user_model
             if examples:
-                self._trained[owner] = token
-        self._tidy(lambda _: False)
-        return owned
+                self._last_trained[owner] = token
+        self._evict()
+        return user_model
 
     def get(self, token: str) -> UserModel:
-        """The model behind a token. Raises ValueError when it has been removed or never was."""
-        self._tidy(lambda _: False)
+        """The model behind a token. Raises ValueError when there is none (any more)."""
+        self._evict()
         with self._lock:
-            if token not in self._kept:
+            if token not in self._models:
                 raise ValueError(
                     "This model of your own is no longer on the server: open its checkpoint again, or train it again."
                 )
-            owned = self._kept.pop(token)[1]
-            self._kept[token] = self._clock(), owned
-        return owned
+            user_model = self._models.pop(token)[1]
+            self._models[token] = self._clock(), user_model
+        return user_model
 
-    def trained(self, owner: str) -> UserModel:
-        """The model trained last in a browser. Raises ValueError when there is none."""
+    def last_trained(self, owner: str) -> UserModel:
+        """The model trained last in a session. Raises ValueError when there is none."""
         with self._lock:
-            token = self._trained.get(owner, "")
+            token = self._last_trained.get(owner, "")
         return self.get(token)
 
     def of(self, owner: str) -> list[UserModel]:
-        """The models of one browser, the least recently used first."""
+        """The models of one session, the least recently used first."""
         with self._lock:
-            return [owned for _, owned in self._kept.values() if owned.owner == owner]
+            return [user_model for _, user_model in self._models.values() if user_model.owner == owner]
 
-    def forget(self, owner: str) -> None:
-        """Removes all models of one browser."""
-        self._tidy(lambda owned: owned.owner == owner)
+    def remove(self, owner: str) -> None:
+        """Drops all models of one session."""
+        self._evict(owner)
         with self._lock:
-            self._trained.pop(owner, None)
+            self._last_trained.pop(owner, None)
 
-    def _tidy(self, leaves: Callable[[UserModel], bool]) -> None:
-        late = self._clock() - HOURS * 3600
+    def _evict(self, owner: str | None = None) -> None:
+        """Drops the models unused for too long, those beyond the most, and all of `owner`."""
+        oldest = self._clock() - MAX_IDLE_HOURS * 3600
         with self._lock:
-            gone = [token for token, (used, owned) in self._kept.items() if used < late or leaves(owned)]
-            gone += [token for token in self._kept if token not in gone][:-MOST]
+            gone = [t for t, (used, m) in self._models.items() if used < oldest or (owner and m.owner == owner)]
+            gone += [token for token in self._models if token not in gone][:-MAX_MODELS]
             for token in gone:
-                del self._kept[token]
+                del self._models[token]
         for token in gone:
             self._removed(token)

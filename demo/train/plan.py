@@ -1,4 +1,4 @@
-"""What a training would learn from and how long it would take, in words, before it runs. No widgets here."""
+"""What a training would learn from and how long it would take, before it runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bsoftmax.data.sets import DataSet, ImageSet, Skipped
 from bsoftmax.training.loop import ProbeConfig
 
 from ..components.report import Block, table, text
-from ..workspace.preview import SHOWN, duration, firsts, left_out, passes_a_second
+from ..workspace.preview import SHOWN, duration, passes_a_second, skipped_list
 from .settings import Settings
 
-HEADS = 2e-9  # seconds an image, class and feature number, in an epoch of one head: a small part of the whole
+HEADS = 2e-9  # seconds for an image, class and feature in an epoch of one head: a small part of the whole
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A data set as it would be split, in words and numbers."""
+    """A data set as it would be split."""
 
     train: ImageSet
     val: ImageSet
@@ -37,11 +37,7 @@ class Plan:
         out = [text(f"{n:,} images of {C:,} classes.", "strong"), text(self.split), text(estimate, "quiet")]
         caption = "Images of each class" + (f", the first {SHOWN}" if C > SHOWN else "")
         out.append(table(caption, ("class", "training", "validation"), rows[:SHOWN]))
-        return [*out, *left_out(self.skipped)]
-
-    def samples(self, most: int = 24) -> list[int]:
-        """The place in `train` of the first image of each class."""
-        return firsts(self.train, most)
+        return [*out, *skipped_list(self.skipped)]
 
 
 def estimate(plan: Plan, settings: Settings) -> str:

@@ -1,72 +1,50 @@
-"""A training as it goes on: events in, what the page shows out."""
+"""The progress of a training: a bar, and curves over epochs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from bsoftmax.data.limits import bytes_in_words
 
-from ..components.report import Block, bar, text
-from ..workspace.preview import duration
+from ..workspace.progress import JobProgress
 
-HEADS = {"softmax": "softmax", "branch": "sigmoid"}  # stages that have epochs -> what is trained in them
+HEADS = {"softmax": "softmax", "branch": "sigmoid"}  # stages that have epochs -> the head trained in them
 
 
-class Progress:
-    """What has been heard of a training so far."""
+class Progress(JobProgress):
+    """Adds stages and epochs to a job's progress."""
+
+    LABEL, SCOPE = "Training", " in this stage"
+    STOPPING = "Stopping: what has been learnt so far is being measured and kept"
+    KEPT = "It was stopped early and kept."
 
     def __init__(self) -> None:
-        self.start = self.began = time.monotonic()
-        self.title, self.size = "Starting", ""
-        self.done = self.total = 0
-        self.counted = False  # whether the stage tells of more than its epochs
-        self.data: dict[str, Any] = {}
+        super().__init__()
+        self.size = ""
+        self.counted = False  # whether the stage reports progress besides its epochs
         self.epochs: list[dict[str, Any]] = []
-        self.last: dict[str, Any] | None = None  # the event "done" or "error"
-        self.stopping = False
 
-    def take(self, events: Sequence[dict[str, Any]]) -> bool:
-        """Hears some events; whether the curves have grown."""
-        before = len(self.epochs)
-        for event in events:
-            kind = event["event"]
-            if kind == "stage":
-                self.title, self.done, self.total, self.began = event["title"], 0, 0, time.monotonic()
-                self.counted = False
-            elif kind == "progress":
-                self.done, self.total, self.counted = event["done"], event["total"], True
-            elif kind == "epoch":
-                if not self.counted:
-                    self.done, self.total = event["epoch"], event["epochs"]
-                self.epochs.append(event)
-            elif kind == "data":
-                self.data = event
-            elif kind == "size":
-                self.size = f" The features take {bytes_in_words(event['bytes'])} on the server."
-            elif kind in ("done", "error"):
-                self.last = event
-        return len(self.epochs) > before
+    def receive(self, kind: str, event: dict[str, Any]) -> bool:
+        """Every epoch makes the curves longer."""
+        if kind == "stage":
+            self.title, self.done, self.total, self.began = event["title"], 0, 0, time.monotonic()
+            self.counted = False
+        elif kind == "progress":
+            self.counted = True
+        elif kind == "epoch":
+            if not self.counted:
+                self.done, self.total = event["epoch"], event["epochs"]
+            self.epochs.append(event)
+        elif kind == "size":
+            self.size = f" The features take {bytes_in_words(event['bytes'])} on the server."
+        return super().receive(kind, event) or kind == "epoch"
 
-    def blocks(self) -> list[Block]:
-        """The stage, the bar, the time left."""
-        if self.last and self.last["event"] == "error":
-            return [text(str(self.last["message"]), "error")]
-        if self.last:
-            stopped = " It was stopped early and kept." if self.last.get("stopped") else ""
-            return [text(f"Done in {duration(self.last['seconds'])}.{stopped}", "now")]
-        title = "Stopping: what has been learnt so far is being measured and kept" if self.stopping else self.title
-        return [text(f"{title} …", "now"), bar("Training", self.done, self.total, self._time() + self.size)]
-
-    def _time(self) -> str:
-        passed = f"{duration(time.monotonic() - self.start)} so far."
-        if not self.done or not self.total:
-            return passed
-        left = (time.monotonic() - self.began) * (self.total - self.done) / self.done
-        return f"{self.done:,} of {self.total:,}; about {duration(left)} left in this stage. {passed}"
+    def timing(self) -> str:
+        """The time, and the space on the disk."""
+        return super().timing() + self.size
 
     def losses(self) -> pd.DataFrame:
         """Loss against epoch, a line for each head."""

@@ -1,4 +1,4 @@
-"""What a finished training says of itself: accuracies, confusions, the images its heads disagree on."""
+"""The report of a finished training: accuracies, confusions, the images its heads disagree on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from ..components.report import Block, table, text
 
-TABLED = 20  # classes; of more than these only the most confused pairs are shown
+MAX_TABLE = 20  # classes; of more than these only the most confused pairs are shown
 PAIRS = 20
-NARROW = 8  # letters of a class name that still fit over a column
+MAX_HEAD = 8  # letters of a class name that fit over a column
 PICTURES = 24
 TITLES = {"softmax": "softmax head", "sigmoid": "sigmoid branch"}
 
 
 class Results:
-    """The report a training wrote: every validation image with both answers."""
+    """A training's report: every validation image with both answers."""
 
     def __init__(self, report: dict[str, Any]) -> None:
         self.classes: list[str] = report["classes"]
@@ -26,7 +26,7 @@ class Results:
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
-        """Reads the JSON file that stands beside a checkpoint."""
+        """Reads the JSON file beside a checkpoint."""
         return cls(json.loads(Path(path).read_text(encoding="utf-8")))
 
     @property
@@ -36,22 +36,22 @@ class Results:
         return ["softmax", "sigmoid"] if branch else ["softmax"]
 
     def blocks(self, val: dict[str, Any]) -> list[Block]:
-        """The accuracies as a sentence, then where the heads go wrong."""
-        out = [text(_accuracies(val), "strong"), *self._found()]
-        if len(self.classes) > TABLED:
+        """The accuracies as a sentence, then the errors of the heads."""
+        out = [text(_accuracies(val), "strong"), *self._recall()]
+        if len(self.classes) > MAX_TABLE:
             return [*out, self._pairs()]
         return [*out, *(self._confusion(head) for head in self.heads)]
 
-    def _found(self) -> list[Block]:
+    def _recall(self) -> list[Block]:
         """How many of each class's images each head finds, the least found first."""
         if not self.recalled:
             return []
         counted = Counter(image["label"] for image in self.images)
         last = self.recalled[list(self.recalled)[-1]]
-        order = sorted((k for k, share in enumerate(last) if share is not None), key=last.__getitem__)[:TABLED]
+        order = sorted((k for k, share in enumerate(last) if share is not None), key=last.__getitem__)[:MAX_TABLE]
         heads = {"softmax": "softmax right, %", "sigmoid": "sigmoid above 0.5, %"}
         rows = [[self.classes[k], counted[k], *(round(shares[k]) for shares in self.recalled.values())] for k in order]
-        which = "the least found classes" if len(self.classes) > TABLED else "the least found first"
+        which = "the least found classes" if len(self.classes) > MAX_TABLE else "the least found first"
         return [table(f"Found of each class, {which}", ["class", "images", *(heads[h] for h in self.recalled)], rows)]
 
     def _confusion(self, head: str) -> Block:
@@ -61,7 +61,7 @@ class Results:
         heat = [[n / max(sum(row), 1) for n in row] for row in rows]
         caption = f"{TITLES[head].capitalize()}: what it answered (columns) to each class (rows)"
         head_row, names = self.classes, self.classes
-        if max(map(len, self.classes)) > NARROW:  # a column is no wider than its numbers: it is headed by one
+        if max(map(len, self.classes)) > MAX_HEAD:  # else numbers head the columns
             head_row, names = [str(k + 1) for k in C], [f"{k + 1}. {name}" for k, name in enumerate(self.classes)]
         return table(caption, ["class", *head_row], [[name, *row] for name, row in zip(names, rows)], heat)
 
@@ -89,15 +89,15 @@ class Results:
         order = sorted(range(len(turns)), key=turns.__getitem__)
         return [self.images[n] for n in order[:most]]
 
-    def said(self, image: dict[str, Any]) -> str:
-        """What an image is, and what the heads took it for, as a caption."""
+    def caption(self, image: dict[str, Any]) -> str:
+        """An image's class and the heads' answers."""
         answers = (f"{head} {self.classes[image[head]]}" for head in self.heads)
         return f"{self.classes[image['label']]}: {', '.join(answers)}"
 
 
 def _accuracies(val: dict[str, Any]) -> str:
     n, softmax, sigmoid = val["images"], val["softmax_top1"], val.get("sigmoid_top1")
-    said = f"On {n:,} validation images the softmax head is right in {softmax:.1f} %"
+    sentence = f"On {n:,} validation images the softmax head is right in {softmax:.1f} %"
     if sigmoid is None:
-        return f"{said}; no branch was trained before the stop."
-    return f"{said}, the sigmoid branch in {sigmoid:.1f} %."
+        return f"{sentence}; no branch was trained before the stop."
+    return f"{sentence}, the sigmoid branch in {sigmoid:.1f} %."

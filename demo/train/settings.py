@@ -1,4 +1,4 @@
-"""What a person sets before a training, and the command line that says so. No widgets here."""
+"""The settings of a training, and the command-line options they become."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from bsoftmax.models import backbones, zoo
 from bsoftmax.training.loop import BranchConfig
 
-from ..server.policy import affordable
+from ..server.permissions import check_trunk_size
 
 STAGES = {"probe": "Linear probe, trunk frozen", "finetune": "Fine-tune the last stage (slow)"}
 STARTS = {"fresh": "Fresh numbers", "clone": "A clone of the softmax head"}
@@ -16,7 +16,7 @@ STARTS = {"fresh": "Fresh numbers", "clone": "A clone of the softmax head"}
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a training. Raises ValueError with a sentence for one that cannot be."""
+    """The options of a training. Raises ValueError with a sentence for an invalid one."""
 
     trunk: str = zoo.DEFAULT
     views: int = BranchConfig.views
@@ -30,16 +30,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.trunk not in zoo.bundled():
-            affordable(self.trunk)
+            check_trunk_size(self.trunk)
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{LABELS[name]} must be {low:g} to {high:g}, got {getattr(self, name):g}.")
         if self.init not in STARTS or self.stage1 not in STAGES:
             raise ValueError(f"There is no start {self.init!r} or first stage {self.stage1!r}: choose from the menus.")
         if self.stage1 == "probe" and self.trunk in backbones.BACKBONES:
-            self._complete()
+            self._check_weights()
 
-    def _complete(self) -> None:
+    def _check_weights(self) -> None:
         if not backbones.BACKBONES[self.trunk].complete:
             raise ValueError(
                 f"{self.trunk!r} has layers that no public weights fill: choose to fine-tune its last stage."
@@ -47,7 +47,7 @@ class Settings:
 
     @classmethod
     def read(cls, *values: Any) -> Settings:
-        """From what the widgets or a program sent, in the order of the fields. Raises ValueError for no value."""
+        """From the values of the widgets, in the order of the fields. Raises ValueError for a missing one."""
         try:
             read = [kind(value) for kind, value in zip(_KINDS, values, strict=True)]
         except (TypeError, ValueError, OverflowError) as error:
@@ -56,12 +56,13 @@ class Settings:
 
     def options(self) -> list[str]:
         """Only what differs from the command line's own defaults."""
-        default, said = Settings(), [] if self.trunk == zoo.DEFAULT else ["--trunk", self.trunk]
+        default, options = Settings(), [] if self.trunk == zoo.DEFAULT else ["--trunk", self.trunk]
         for field in fields(self)[1:]:
             if getattr(self, field.name) != getattr(default, field.name):
                 value = getattr(self, field.name)
-                said += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-        return said
+                word = f"{value:g}" if isinstance(value, float) else str(value)
+                options += [f"--{field.name.replace('_', '-')}", word]
+        return options
 
 
 _KINDS = (str, int, int, float, float, str, str, float, int)

@@ -1,4 +1,4 @@
-"""What the Train and Evaluate tabs' events call before a job: images brought and looked at."""
+"""Event handlers of Train and Evaluate before a job: images brought and looked through."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import gradio as gr
 
 from bsoftmax.data.limits import Limits
 from bsoftmax.data.sample import sample_zip
+from bsoftmax.data.sets import ImageSet
 
 from ..compare.handlers import ticker
 from ..compare.user_models import UserModelHandlers
-from ..components.inputs import sentences
+from ..components.files import gallery_items
+from ..components.inputs import error_notices
 from ..components.report import ReportData, text
 from ..server.session import Session
 from . import datasets
+from .preview import first_of_each_class
 from .workspaces import Workspace, Workspaces
 
 Update = dict[str, Any]
 
 
 class DataHandlers(UserModelHandlers):
-    """Answers are {name of a widget: value}, see `doors.spread`; everything belongs to the browser that asks."""
+    """Handlers answer {name of a widget: value}, see `named_outputs`; every session has its own workspace."""
 
-    ROOM, KIND = "train", "training"
+    TAB, KIND = "train", "training"
 
     def __init__(self, session: Session, workspaces: Workspaces, limits: Limits) -> None:
         super().__init__(session)
@@ -33,33 +36,33 @@ class DataHandlers(UserModelHandlers):
         self._drawing = threading.Lock()
 
     def workspace(self, request: gr.Request) -> Workspace:
-        """The browser's desk in this tab."""
-        return self.workspaces.of(request.session_hash, self.ROOM)
+        """The session's workspace in this tab."""
+        return self.workspaces.of(request.session_hash, self.TAB)
 
-    @sentences
+    @error_notices
     def bring_zip(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
         """Reads a zip of class folders."""
         if not path:
             raise ValueError("Choose a zip of class folders first.")
-        return self._brought(request, Path(path), progress)
+        return self._load(request, Path(path), progress)
 
-    @sentences
+    @error_notices
     def bring_folder(self, path: str, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
-        """Reads a folder of this machine; offered only where the page is for this machine alone."""
+        """Reads a folder of this machine; offered only where the page is served to this machine alone."""
         if not (path or "").strip():
             raise ValueError("Write the path of a folder of class folders first.")
-        return self._brought(request, Path(path.strip()).expanduser(), progress)
+        return self._load(request, Path(path.strip()).expanduser(), progress)
 
-    @sentences
+    @error_notices
     def bring_sample(self, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
-        """Takes the set that this project draws itself."""
+        """Reads the sample set, which this project draws itself."""
         path = self.workspaces.root / "sample.zip"
         with self._drawing:
             if not path.exists():
                 sample_zip(path)
-        return self._brought(request, path, progress, "sample")
+        return self._load(request, path, progress, "sample")
 
-    @sentences
+    @error_notices
     def add_class(
         self, name: str, files: list[str] | None, request: gr.Request, progress: gr.Progress = gr.Progress()
     ) -> Update:
@@ -68,18 +71,30 @@ class DataHandlers(UserModelHandlers):
         path = datasets.add_class(workspace, name, files or [])
         emptied = {"class_name": "", "class_files": None}
         if len(workspace.classes) > 1:
-            return {**emptied, **self._brought(request, path, progress)}
+            return {**emptied, **self._load(request, path, progress)}
         ((only, count),) = workspace.classes.items()
-        said = text(f"{only}: {count:,} pictures. Add at least one more class.")
-        return {**emptied, "preview": ReportData(blocks=[said]), "samples": gr.Gallery(visible=False)}
+        block = text(f"{only}: {count:,} pictures. Add at least one more class.")
+        return {**emptied, "preview": ReportData(blocks=[block]), "samples": gr.Gallery(visible=False)}
 
-    @sentences
+    @error_notices
     def remove_classes(self, request: gr.Request) -> Update:
-        """Forgets the classes that were added one by one."""
+        """Removes the classes that were added one by one."""
         datasets.remove_classes(self.workspace(request))
         return {"preview": ReportData(blocks=[text("Nothing has been brought yet.", "quiet")])}
 
-    def _brought(self, request: gr.Request, source: Path, progress: gr.Progress, called: str = "") -> Update:
-        workspace = self.workspace(request)
-        datasets.bring(workspace, source, self.limits, ticker(progress, "files"), called)
+    def _load(self, request: gr.Request, source: Path, progress: gr.Progress, label: str = "") -> Update:
+        datasets.load_data(self.workspace(request), source, self.limits, ticker(progress, "files"), label)
+        return self.loading()
+
+    @staticmethod
+    def loading() -> Update:
+        """Shown until the images have been looked through."""
         return {"preview": ReportData(blocks=[text("Looking at the images …", "now")])}
+
+    @staticmethod
+    def sample_gallery(images: ImageSet) -> gr.Gallery:
+        """One image of each class."""
+        pictures = gallery_items(
+            (images.paths[n], images.classes[images.labels[n]]) for n in first_of_each_class(images)
+        )
+        return gr.Gallery(pictures, visible=bool(pictures))

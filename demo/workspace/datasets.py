@@ -1,4 +1,4 @@
-"""Ways in which a person's images come to a desk. No widgets here."""
+"""Reading images into a workspace: from a zip, a folder, another tab's workspace, or class by class."""
 
 from __future__ import annotations
 
@@ -18,48 +18,40 @@ from .workspaces import Workspace
 CLASS_NAME = 100  # letters
 
 
-def bring(
-    workspace: Workspace, source: Path, limits: Limits | None, tick: Tick | None = None, called: str = ""
-) -> None:
-    """Reads a zip or a folder and lays it on the desk in place of what was there, which stays if this one is bad.
+def load_data(
+    workspace: Workspace, source: Path, limits: Limits | None, tick: Tick | None = None, label: str = "",
+    unpacked: Path | None = None,
+) -> None:  # fmt: skip
+    """Reads a zip or a folder in place of the workspace's data, which stays if this fails.
 
-    Raises DataError, ArchiveError or another ValueError with a sentence.
+    `unpacked` is what an earlier reading of the same zip unpacked. Raises DataError, ArchiveError or another ValueError
+    with a sentence.
     """
     if workspace.busy:
         raise ValueError("These images are in use: stop or discard what is under way before you bring others.")
-    spot = workspace.new_spot()
+    folder = workspace.new_data_folder()
+    cache = folder / "cache" / "data"
     try:
         if source.is_file():
-            source = _linked(source, spot / source.name)
-        data = read_data(str(source), spot / "cache" / "data", limits, tick)
+            source = Path(_link(source, folder / source.name))
+            if unpacked:
+                shutil.copytree(unpacked, cache, copy_function=_link)
+        data = read_data(str(source), cache, limits, tick)
     except BaseException:
-        shutil.rmtree(spot, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
-    workspace.lay(spot, source.name if source.parent == spot else str(source.resolve()), data, called)
+    workspace.set_data(folder, source.name if source.parent == folder else str(source.resolve()), data, label)
 
 
-def borrow(lender: Workspace, workspace: Workspace, limits: Limits | None) -> None:
-    """Lays the data of one desk on another as well, without a second copy where the disk allows.
-
-    Raises DataError or another ValueError with a sentence.
-    """
-    if lender.data is None or lender.spot is None:
+def copy_data(origin: Workspace, workspace: Workspace, limits: Limits | None) -> None:
+    """Loads the data of one workspace into another as well. Raises DataError or another ValueError with a sentence."""
+    if origin.data is None or origin.data_folder is None:
         raise ValueError("The images that were trained on are no longer on the server: bring them again.")
-    if workspace.busy:
-        raise ValueError("These images are in use: stop or discard what is under way before you bring others.")
-    spot, source = workspace.new_spot(), lender.spot / lender.source
-    try:
-        if source.is_file():
-            source = _linked(source, spot / source.name)
-            shutil.copytree(lender.spot / "cache" / "data", spot / "cache" / "data", copy_function=_linked)
-        data = read_data(str(source), spot / "cache" / "data", limits)
-    except BaseException:
-        shutil.rmtree(spot, ignore_errors=True)
-        raise
-    workspace.lay(spot, source.name if source.parent == spot else str(source), data, lender.called)
+    source, unpacked = origin.data_folder / origin.source, origin.data_folder / "cache" / "data"
+    load_data(workspace, source, limits, label=origin.label, unpacked=unpacked)
 
 
-def _linked(source: str | Path, target: str | Path) -> str | Path:
+def _link(source: str | Path, target: str | Path) -> str | Path:
     """The same file under another name, without a second copy where the disk allows."""
     try:
         os.link(source, target)
@@ -69,7 +61,7 @@ def _linked(source: str | Path, target: str | Path) -> str | Path:
 
 
 def add_class(workspace: Workspace, name: str, files: Sequence[str]) -> Path:
-    """Adds one class's pictures to the zip that is collected on the desk, and returns it.
+    """Adds one class's pictures to the zip that is collected in the workspace, and returns it.
 
     Raises ValueError when the name is empty or taken, or there are no files.
     """
@@ -87,7 +79,7 @@ def add_class(workspace: Workspace, name: str, files: Sequence[str]) -> Path:
 
 
 def class_name(text: str) -> str:
-    """A class's name as it may stand in a path: one part of it. Raises ValueError when nothing is left."""
+    """A class's name as one part of a path. Raises ValueError when nothing is left."""
     name = re.sub(r"[\x00-\x1f\x7f/\\]+", " ", text or "").strip(" .")[:CLASS_NAME].strip(" .")
     if not name or name.startswith("__"):
         raise ValueError("Give the class a name.")
@@ -95,6 +87,6 @@ def class_name(text: str) -> str:
 
 
 def remove_classes(workspace: Workspace) -> None:
-    """Forgets the classes collected so far."""
+    """Removes the classes collected so far."""
     workspace.classes.clear()
     (workspace.folder / "classes.zip").unlink(missing_ok=True)

@@ -1,49 +1,38 @@
-"""What the page's events call for a job of a browser's own: waited for, followed, stopped, discarded."""
+"""Event handlers of a session's job: queued, followed, stopped, discarded."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 
-from ..components.inputs import sentences
-from ..components.report import Block, ReportData, text
+from ..components.inputs import error_notices
+from ..components.report import ReportData, text
 from .data_handlers import DataHandlers, Update
 from .jobs import Job
+from .progress import JobProgress
 from .workspaces import Workspace
 
-NICE = 10  # the page must stay quick while a job runs
-
-
-class Told(Protocol):
-    """What has been heard of a job so far."""
-
-    last: dict[str, Any] | None  # the event "done" or "error"
-    stopping: bool
-
-    def take(self, events: list[dict[str, Any]]) -> bool:
-        """Hears some events; whether there is more to show than the bar."""
-
-    def blocks(self) -> list[Block]:
-        """What the status says."""
+NICENESS = 10  # the page must stay quick while a job runs
 
 
 class JobHandlers(DataHandlers):
-    """One job at a time on a browser's desk in this tab."""
+    """One job at a time in a session's workspace."""
 
-    @sentences
-    def enlist(self, request: gr.Request) -> Update:
-        """Takes a place in the queue; the page asks after it until the job begins."""
+    @error_notices
+    def enqueue(self, request: gr.Request) -> Update:
+        """Takes a place in the queue; a timer asks for it until the job begins."""
         workspace = self.workspace(request)
         if workspace.data is None:
             raise ValueError("Bring images first: a zip, pictures class by class, or the sample set.")
         if workspace.busy:
             raise ValueError(f"One {self.KIND} is under way already.")
-        self.workspaces.enlist(request.session_hash, self.ROOM)
+        self.workspaces.enqueue(request.session_hash, self.TAB)
         return {
             **self._queue(request), "run": gr.Column(visible=True), "outcome": gr.Column(visible=False),
             "curves": gr.Row(visible=False), "go": gr.Button(interactive=False), "timer": gr.Timer(active=True),
@@ -52,16 +41,16 @@ class JobHandlers(DataHandlers):
 
     def wait(self, request: gr.Request) -> Update:
         """The place in the queue."""
-        workspace = self.workspace(request)
-        return {"status": gr.skip()} if workspace.ticket is None else self._queue(request)
+        queued = self.workspace(request).ticket is not None
+        return self._queue(request) if queued else {"status": gr.skip()}
 
     def _queue(self, request: gr.Request) -> Update:
-        ahead = self.workspaces.ahead(request.session_hash, self.ROOM)
-        words = "Starting …" if not ahead else f"Waiting: {ahead} {JOBS[ahead > 1]} ahead of yours."
+        ahead = self.workspaces.ahead(request.session_hash, self.TAB)
+        words = "Starting …" if not ahead else f"Waiting: {ahead} job{'s' * (ahead > 1)} ahead of yours."
         return {"status": ReportData(blocks=[text(words, "now")])}
 
-    def working(self, request: gr.Request, steps: Callable[[Workspace], Iterator[Update]]) -> Iterator[Update]:
-        """The answers of a job's steps; whatever goes wrong is said on the page, and nothing is left behind."""
+    def guarded(self, request: gr.Request, steps: Callable[[Workspace], Iterator[Update]]) -> Iterator[Update]:
+        """The answers of a job's steps; an error is shown in the status, and the job's files are removed."""
         workspace = self.workspace(request)
         try:
             yield from steps(workspace)
@@ -78,36 +67,48 @@ class JobHandlers(DataHandlers):
 
     @staticmethod
     def run_folder(workspace: Workspace) -> Path:
-        """Where a job works. Raises ValueError when its images have gone."""
-        if workspace.data is None or workspace.spot is None:
+        """The working folder of a job. Raises ValueError when its images have been removed."""
+        if workspace.data is None or workspace.data_folder is None:
             raise ValueError("The images are no longer on the server: bring them again.")
-        run = workspace.spot / "run"
+        run = workspace.data_folder / "run"
         run.mkdir(exist_ok=True)
         return run
 
-    def followed(self, job: Job, progress: Told) -> Generator[Update, None, dict[str, Any] | None]:
-        """What the page shows while the child works; returns its last word, None when it was discarded.
+    def start(self, workspace: Workspace, words: Sequence[str]) -> None:
+        """Starts `bsoftmax` with these words on the workspace's data; the workspace leaves the queue."""
+        words = [*words, "--cache", str(workspace.data_folder / "cache"), "--events", "--nice", str(NICENESS)]
+        words += [f"--called={workspace.label}"] if workspace.label else []  # one word, as a label may begin with "-"
+        job = Job(words, self.run_folder(workspace), workspace.data_folder, self.KIND)
+        workspace.job, workspace.ticket = job, None
 
-        Raises ValueError with the child's sentence when it fails.
+    def follow(self, job: Job, progress: JobProgress) -> Generator[Update, None, dict[str, Any] | None]:
+        """What the page shows while the job runs; returns its event "done", None when it was discarded.
+
+        Raises ValueError with the job's sentence when it fails.
         """
         yield {
             "status": ReportData(blocks=progress.blocks()), "timer": gr.Timer(active=False),
             "stop": gr.Button(visible=True, interactive=True), "discard": gr.Button(visible=True),
         }  # fmt: skip
         for events in job.events():
-            if job.killed:  # what is shown last must not be that it goes on
+            if job.killed:
                 yield _discarded()
                 return None
-            grown, progress.stopping = progress.take(events), job.stopping
+            more, progress.stopping = progress.update(events), job.stopping
             if progress.last and progress.last["event"] == "error":
                 raise ValueError(str(progress.last["message"]))
-            yield {"status": ReportData(blocks=progress.blocks()), **(self.grown(progress) if grown else {})}
+            yield {"status": ReportData(blocks=progress.blocks()), **(self.more(progress) if more else {})}
         return progress.last
 
     @staticmethod
-    def grown(progress: Told) -> Update:
-        """What else the page shows when there is more than the bar."""
+    def more(progress: JobProgress) -> Update:
+        """What changes on the page besides the status."""
         return {}
+
+    @staticmethod
+    def shown_command(workspace: Workspace, command: Sequence[str]) -> str:
+        """A job's command line, after the one that makes the sample set where that is its data."""
+        return "bsoftmax sample sample\n" * (workspace.label == "sample") + shlex.join(command)
 
     def stop(self, request: gr.Request) -> Update:
         """Asks the job to end early and to keep what it has."""
@@ -117,15 +118,12 @@ class JobHandlers(DataHandlers):
         return {"stop": gr.Button(interactive=False)}
 
     def discard(self, request: gr.Request) -> Update:
-        """Ends the job and throws away what it has; the images stay."""
+        """Ends the job and removes its results; the images stay."""
         workspace = self.workspace(request)
         workspace.ticket = None
         if workspace.job:
             workspace.job.kill()
         return _discarded()
-
-
-JOBS = ("job", "jobs")
 
 
 def idle() -> Update:
@@ -137,11 +135,11 @@ def idle() -> Update:
 
 
 def _discarded() -> Update:
-    said = text("Discarded; your images are still here.", "now")
-    return {"status": ReportData(blocks=[said]), "curves": gr.Row(visible=False), **idle()}
+    status = ReportData(blocks=[text("Discarded; your images are still here.", "now")])
+    return {"status": status, "curves": gr.Row(visible=False), **idle()}
 
 
-def stem(name: str) -> str:
-    """A file's stem after what people call a thing, in letters every disk takes."""
+def file_stem(name: str) -> str:
+    """A file's stem in letters every file system takes."""
     name = re.sub(r"[^\w.-]+", "-", Path(name).stem, flags=re.ASCII).strip(".-")
     return name[:60] or "model"

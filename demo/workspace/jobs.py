@@ -1,4 +1,4 @@
-"""A long job in a process of its own: started, listened to, stopped, ended. No widgets here."""
+"""A long job in a child process: its events read, stopped, killed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "bsoftmax")
 LOG = logging.getLogger("bsoftmax")
 LONGEST = 3 * 3600  # seconds; then a job is asked to stop and keep what it has
-WORDS = {  # what a job is called: what takes less memory, and what to do when it has failed
+ADVICE = {  # kind of job: how to take less memory, and what to do after a failure
     "training": ("choose fewer images, fewer views or a smaller trunk", "train again"),
     "evaluation": ("choose fewer methods or a smaller model", "evaluate again"),
 }
 
 
 class Job:
-    """One child process that writes JSON objects, a line each, and does what its stop file says."""
+    """A child process that writes an event as JSON on each line, and ends early once its stop file exists."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, cwd: Path, kind: str = "training") -> None:
         self.folder, self._stop_file, self._log = folder, folder / "stop", folder / "errors.log"
@@ -53,24 +53,24 @@ class Job:
         self._lines.put(None)
 
     def events(self, pause: float = 0.5) -> Iterator[list[dict[str, Any]]]:
-        """What the child has said, in batches at least `pause` seconds apart; an empty batch when it said nothing.
+        """The child's events, in batches at least `pause` seconds apart; a batch may be empty.
 
-        The last batch ends with an event "done" or "error": the child's own, or what can be told of its end; with
+        The last batch ends with an event "done" or "error", made from the exit code where the child sent none; with
         neither when it was killed from here.
         """
-        told = False
+        ended = False
         while True:
-            batch, over = self._heard(time.monotonic() + pause)
-            told = told or any(event["event"] in ("done", "error") for event in batch)
-            if over and not told and not self.killed:
-                batch.append({"event": "error", "message": self._ended(self._process.wait())})
+            batch, over = self._read_until(time.monotonic() + pause)
+            ended = ended or any(event["event"] in ("done", "error") for event in batch)
+            if over and not ended and not self.killed:
+                batch.append({"event": "error", "message": self._failure(self._process.wait())})
             if time.monotonic() - self.started > LONGEST:
                 self.stop()
             yield batch
             if over:
                 return
 
-    def _heard(self, until: float) -> tuple[list[dict[str, Any]], bool]:
+    def _read_until(self, until: float) -> tuple[list[dict[str, Any]], bool]:
         batch: list[dict[str, Any]] = []
         while (left := until - time.monotonic()) > 0:
             try:
@@ -83,11 +83,11 @@ class Job:
                 batch.append(event)
         return batch, False
 
-    def _ended(self, code: int) -> str:
+    def _failure(self, code: int) -> str:
         with open(self._log, "rb") as log:
             last = log.read()[-2000:].decode("utf-8", "replace").strip().splitlines()[-1:]
         LOG.warning("%s ended with code %s: %s", self.kind, code, " ".join(last))
-        less, again = WORDS[self.kind]
+        less, again = ADVICE[self.kind]
         if code == -9:
             return f"The {self.kind} was killed, most likely for want of memory: {less}, and {again}."
         how = f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -95,7 +95,7 @@ class Job:
 
     def stop(self) -> None:
         """Asks the child to end early and to keep what it has."""
-        with contextlib.suppress(OSError):  # its folder has gone, and it with it
+        with contextlib.suppress(OSError):  # its folder has been removed
             self._stop_file.touch()
 
     @property

@@ -1,4 +1,4 @@
-"""What a data set holds and how fast this machine is, in words: for Train and Evaluate. No widgets here."""
+"""Describes a data set, and estimates how long this machine takes for it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bsoftmax.models import backbones, zoo
 from ..components.report import Block, listed
 from ..server.session import Store
 
-SHOWN = 200  # classes, or skipped files, written out
+SHOWN = 200  # classes, or skipped files, listed
 TIMED = 8  # images in the pass whose time is taken
 
 _rates = Store(8)
 
 
-def left_out(skipped: Sequence[Skipped]) -> list[Block]:
-    """What was passed over and why, folded away; nothing where there is none."""
+def skipped_list(skipped: Sequence[Skipped]) -> list[Block]:
+    """The files that were skipped and why, folded; nothing where there are none."""
     if not skipped:
         return []
     items = [f"{name}: {reason}" for name, reason in skipped[:SHOWN]]
@@ -30,8 +30,8 @@ def left_out(skipped: Sequence[Skipped]) -> list[Block]:
     return [listed(f"{len(skipped):,} left out, and why", items, folded=True)]
 
 
-def firsts(images: ImageSet, most: int = 24) -> list[int]:
-    """The place of the first image of each class."""
+def first_of_each_class(images: ImageSet, most: int = 24) -> list[int]:
+    """The index of the first image of each class."""
     first: dict[int, int] = {}
     for n, k in enumerate(images.labels):
         first.setdefault(k, n)
@@ -39,7 +39,7 @@ def firsts(images: ImageSet, most: int = 24) -> list[int]:
 
 
 def passes_a_second(trunk: str) -> float:
-    """Images a second through a trunk on this machine, as one pass takes; its weights may be any."""
+    """Images a second through a trunk on this machine, measured in one pass with any weights."""
 
     def measure() -> float:
         if trunk in zoo.bundled():
@@ -54,7 +54,7 @@ def passes_a_second(trunk: str) -> float:
 
 
 def passes_of(name: str, model: DualBranch) -> float:
-    """The same of a model that is open."""
+    """The same of an open model."""
     return _rates.get(f"model {name}", lambda: _timed(model.trunk, model.spec.preprocessing.size))
 
 
@@ -68,7 +68,7 @@ def _timed(net: nn.Module, size: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it."""
+    """A time in a unit that fits it."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

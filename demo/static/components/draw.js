@@ -1,4 +1,4 @@
-// Drawing on canvases, and fetching what is drawn. It is given its canvases and looks nothing up in the page.
+// Drawing on canvases, and fetching what is drawn. Callers pass the canvases; nothing is looked up in the page.
 const Draw = (() => {
   /** Base64 of 256 RGB triples -> 256 opaque canvas pixels. */
   function lut(base64) {
@@ -15,13 +15,13 @@ const Draw = (() => {
 
   const scratch = {}; // one small canvas for each size of field, painted and copied away at once
 
-  function sheet(size) {
+  function scratchCanvas(size) {
     const ctx = new OffscreenCanvas(size, size).getContext('2d'), image = ctx.createImageData(size, size);
     return { ctx, image, pixels: new Uint32Array(image.data.buffer) };
   }
 
   function paint({ values, size }, [low, high], lut) {
-    const { ctx, image, pixels } = scratch[size] ||= sheet(size);
+    const { ctx, image, pixels } = scratch[size] ||= scratchCanvas(size);
     const gain = high > low ? 255 / (high - low) : 0;
     for (let i = 0; i < pixels.length; i++) {
       const level = (values[i] - low) * gain + 0.5;
@@ -113,8 +113,8 @@ const Draw = (() => {
 
   /** The photograph at the frames' size, resampled once and not at every draw; grey, if colour is to mean the map only. */
   function layer(photo, { width, height }, grey = false) {
-    const both = layers.get(photo) ?? {}, kept = both[grey];
-    if (kept?.width === width && kept.height === height) return kept;
+    const both = layers.get(photo) ?? {}, cached = both[grey];
+    if (cached?.width === width && cached.height === height) return cached;
     const canvas = new OffscreenCanvas(width, height), ctx = canvas.getContext('2d');
     ctx.imageSmoothingQuality = 'high';
     ctx.drawImage(photo, 0, 0, width, height);
@@ -137,12 +137,12 @@ const Draw = (() => {
    * Wrap a function so that it runs at once, then at most every `pause` milliseconds (less often where it is slow), and
    * once more after the last call.
    */
-  function paced(tell, pause) {
+  function paced(action, pause) {
     let waiting = 0, due = 0;
     const run = () => {
       const start = performance.now();
       waiting = 0;
-      tell();
+      action();
       const end = performance.now();
       due = end + Math.max(pause, 8 * (end - start));
     };

@@ -1,6 +1,6 @@
-// A sheet of sentences, lists, tables and a bar. Python says what stands on it (`value.blocks`); every string goes in by
+// A report of sentences, lists, tables and a bar. Python sends its blocks (`value.blocks`); every string goes in by
 // textContent. A block that has not changed keeps its node, so that nothing flickers or is read aloud twice.
-const sheet = element.querySelector('.sheet');
+const report = element.querySelector('.report');
 let drawn = []; // {json, node} of each block
 
 function make(tag, className = '', text = '') {
@@ -89,10 +89,10 @@ function draw(blocks) {
     return { json, kind: block.kind, node: DRAW[block.kind](block) };
   });
   next.forEach(({ node }, i) => { // a node that stays is not touched: it may have the focus, or be scrolled
-    if (!sheet.children[i]) sheet.append(node);
-    else if (sheet.children[i] !== node) sheet.children[i].replaceWith(node);
+    if (!report.children[i]) report.append(node);
+    else if (report.children[i] !== node) report.children[i].replaceWith(node);
   });
-  while (sheet.children.length > next.length) sheet.lastChild.remove();
+  while (report.children.length > next.length) report.lastChild.remove();
   drawn = next;
   element.dataset.ready = Number(element.dataset.ready ?? 0) + 1;
 }

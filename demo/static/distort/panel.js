@@ -1,17 +1,17 @@
-// The Distort panel. A drag costs no request: pooled linear heads are distorted here (distort.js), from numbers that came
-// with the photograph. Other heads ask `server.redraw`, one question at a time, the last value wins.
-function bindLab(root, { colours, changed, announce, ask, fire }) {
+// The Distort panel. Heads of average pooling and one linear layer are distorted here (distort.js), without a request;
+// other heads ask `server.redraw`, one request at a time, and the last value wins.
+function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
   const find = (selector) => root.querySelector(selector);
-  const controls = [...root.querySelectorAll('[data-lab]')], calm = matchMedia('(prefers-reduced-motion: reduce)');
+  const controls = [...root.querySelectorAll('[data-distort]')], calm = matchMedia('(prefers-reduced-motion: reduce)');
   const linked = Link.read(location.search), s = { ...Distort.NONE, ...linked };
   const files = { url: '', F: null }; // F of the last photograph: its address names its content
-  // `head` where the browser distorts, `asked` where the server does
-  const at = { info: null, head: null, asked: null, memo: new Map(), before: new Map(), scales: { weight: 1, map: 0, blank: 0 }, peaks: null };
+  // `head` where the browser distorts, `asked` (the server's answer) where it does not
+  const current = { info: null, head: null, asked: null, memo: new Map(), before: new Map(), scales: { weight: 1, map: 0, blank: 0 }, peaks: null };
   let chosenByHand = s.channels.length > 0, touched = false, last = 'delta', numbers = null;
 
   const chooser = bindChooser(root, colours, (channels) => { chosenByHand = true; set({ channels }); });
-  const remote = bindRemote(ask, payload, (answer) => { at.asked = answer; at.memo.clear(); trouble(''); changed(); }, trouble);
-  const player = bindPlayer(find('.play'), calm, sweep, () => announce(spoken));
+  const remote = bindRemote(ask, payload, (answer) => { current.asked = answer; current.memo.clear(); trouble(''); changed(); }, trouble);
+  const player = bindPlayer(find('.play'), calm, sweep, () => announce(spokenSummary));
 
   // ---- data ----------------------------------------------------------------------------------------------------------
 
@@ -32,17 +32,17 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
   /** A new value: its numbers (undefined: not here yet; null: the server keeps them), and the map that tells the background. */
   function adopt(info, numbers, evidence) {
     const { distort } = info, cells = info.grid[0] * info.grid[1];
-    for (const kept of [at.memo, at.before]) kept.clear();
-    Object.assign(at, { info, head: null, asked: null });
+    for (const cache of [current.memo, current.before]) cache.clear();
+    Object.assign(current, { info, head: null, asked: null });
     remote.forget();
     trouble(numbers?.error ? `The panel's numbers could not be loaded (${numbers.error.message}). Choose the photograph again.` : '');
     root.hidden = !distort;
     if (!distort) return;
     if (numbers?.F) {
-      at.head = Distort.head(numbers.F, numbers.rows, { k: info.class_index, method: info.method, branches: distort.branches, cells, free: distort.class_free });
-      at.head.grid = info.grid;
-    } else if (numbers === null) at.scales = { weight: 3 * distort.weight_scale || 1, map: 0, blank: 0 };
-    const ready = Boolean(at.head) || numbers === null;
+      current.head = Distort.head(numbers.F, numbers.rows, { k: info.class_index, method: info.method, branches: distort.branches, cells, free: distort.class_free });
+      current.head.grid = info.grid;
+    } else if (numbers === null) current.scales = { weight: 3 * distort.weight_scale || 1, map: 0, blank: 0 };
+    const ready = Boolean(current.head) || numbers === null;
     if (ready) settle(evidence);
     find('.knobs').disabled = find('.play').disabled = !ready;
     write();
@@ -50,13 +50,13 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
 
   function settle(evidence) {
     const { head, info } = at, { channels } = info.distort;
-    const peaks = at.peaks = head && Distort.peaks(head);
+    const peaks = current.peaks = head && Distort.peaks(head);
     const order = head ? Array.from(peaks.keys()).sort((i, j) => peaks[j] - peaks[i]) : info.distort.ranked ?? [0];
-    at.backdrop = () => (head ? brightest(Distort.backdrops(head, Distort.background(evidence()))) : order[0]);
-    if (head) at.scales = Distort.scales(head);
-    chooser.adopt(head, channels, order, at.backdrop);
+    current.backdrop = () => (head ? brightest(Distort.backdrops(head, Distort.background(evidence()))) : order[0]);
+    if (head) current.scales = Distort.scales(head);
+    chooser.adopt(head, channels, order, current.backdrop);
     s.channels = (touched ? s : linked).channels.filter((i) => i < channels); // a link may name another model's
-    if (!chosenByHand || !s.channels.length) s.channels = [at.backdrop()];
+    if (!chosenByHand || !s.channels.length) s.channels = [current.backdrop()];
     for (const node of root.querySelectorAll('[data-branch]')) node.hidden = !('sigmoid' in info.distort.branches);
     if (!head && Distort.active(s)) remote.ask();
   }
@@ -66,84 +66,84 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
   // ---- distorting ----------------------------------------------------------------------------------------------------
 
   function injected() {
-    if (!at.memo.has('')) at.memo.set('', Distort.inject(at.head, s));
-    return at.memo.get('');
+    if (!current.memo.has('')) current.memo.set('', Distort.inject(current.head, s));
+    return current.memo.get('');
   }
 
   /** The array a column shows: the server's own where nothing has moved, else a new one for each distortion. */
   function map({ source }, positive, base) {
     if (!base || !Distort.active(s)) return base;
-    if (!at.head) return (Distort.touches(s, source) && at.asked?.maps[source]?.[positive ? 'clamped' : 'raw']) || base;
+    if (!current.head) return (Distort.touches(s, source) && current.asked?.maps[source]?.[positive ? 'clamped' : 'raw']) || base;
     const key = `${source} ${positive}`;
     if (!injected().moves[source]) return base;
-    if (!at.before.has(key)) at.before.set(key, Distort.alphas(at.head, source, null, positive));
-    if (!at.memo.has(key)) {
-      const after = Distort.alphas(at.head, source, injected().moves[source], positive);
-      at.memo.set(key, Distort.moved(base, at.head.F, at.before.get(key), after));
+    if (!current.before.has(key)) current.before.set(key, Distort.alphas(current.head, source, null, positive));
+    if (!current.memo.has(key)) {
+      const after = Distort.alphas(current.head, source, injected().moves[source], positive);
+      current.memo.set(key, Distort.moved(base, current.head.F, current.before.get(key), after));
     }
-    return at.memo.get(key);
+    return current.memo.get(key);
   }
 
   /** { before, after } logits by branch, or null while they are not known. */
   function answers() {
-    if (at.head) return { before: at.head.logits, after: Distort.active(s) ? injected().logits : at.head.logits };
-    return at.asked && { before: at.asked.before, after: Distort.active(s) ? at.asked.logits : at.asked.before };
+    if (current.head) return { before: current.head.logits, after: Distort.active(s) ? injected().logits : current.head.logits };
+    return current.asked && { before: current.asked.before, after: Distort.active(s) ? current.asked.logits : current.asked.before };
   }
 
   /** The bars of a column whose answer has changed, else null: the server's then stand. */
   function bars(source) {
-    const both = answers(), branch = at.info?.distort?.branches[source];
+    const both = answers(), branch = current.info?.distort?.branches[source];
     if (!both || !Distort.active(s) || both.before[branch] === both.after[branch]) return null;
-    return Readout.bars(source, branch, both.after[branch], at.info.class_index, at.info.distort.classes);
+    return Readout.bars(source, branch, both.after[branch], current.info.class_index, current.info.distort.classes);
   }
 
-  // ---- telling -------------------------------------------------------------------------------------------------------
+  // ---- read-out -------------------------------------------------------------------------------------------------------
 
-  const words = () => ({ name: at.info.class, free: at.info.distort.class_free, method: at.info.method_label, both: 'sigmoid' in at.info.distort.branches });
+  const words = () => ({ name: current.info.class, free: current.info.distort.class_free, method: current.info.method_label, both: 'sigmoid' in current.info.distort.branches });
 
   /** After a draw: softmax maps and boxes before and after, and whether the clamp is on. */
   function report({ maps, boxes, clamped }) {
-    if (root.hidden || !at.info) return;
+    if (root.hidden || !current.info) return;
     const known = answers();
-    numbers = known && Readout.measure({ k: at.info.class_index, ...known, maps, boxes });
-    const told = numbers ? Readout.entries(numbers, at.info.distort.classes) : {};
-    for (const node of root.querySelectorAll('[data-out]')) put(node, told[node.dataset.out] ?? '–');
+    numbers = known && Readout.measure({ k: current.info.class_index, ...known, maps, boxes });
+    const entries = numbers ? Readout.entries(numbers, current.info.distort.classes) : {};
+    for (const node of root.querySelectorAll('[data-out]')) setText(node, entries[node.dataset.out] ?? '–');
     find('[data-out=dp]').dataset.value = numbers?.dp ?? '';
-    put(find('.see'), Readout.sentence(s, numbers, words()));
-    const { method, grid } = at.info;
+    setText(find('.explanation'), Readout.sentence(s, numbers, words()));
+    const { method, grid } = current.info;
     Readout.typeset(find('.equation'), Readout.equation(s, { method, cells: grid[0] * grid[1], flipped: flipped()[0], clamped }));
   }
 
-  function put(node, text) {
+  function setText(node, text) {
     if (node.textContent !== text) node.textContent = text;
   }
 
-  const spoken = () => `Largest change of a probability ${find('[data-out=dp]').textContent}, map correlation ${find('[data-out=rho]').textContent}. ${find('.see').textContent}`;
+  const spokenSummary = () => `Largest change of a probability ${find('[data-out=dp]').textContent}, map correlation ${find('[data-out=rho]').textContent}. ${find('.explanation').textContent}`;
 
   function trouble(text) {
-    put(find('.trouble'), text);
+    setText(find('.trouble'), text);
     find('.trouble').hidden = !text;
   }
 
   function flipped() {
-    const n = at.head ? Distort.positives(at.head.w) : undefined;
+    const n = current.head ? Distort.positives(current.head.w) : undefined;
     return [n === undefined ? undefined : Distort.flipCount(n, s.flip), n];
   }
 
   // ---- controls ------------------------------------------------------------------------------------------------------
 
   function reach(name) {
-    if (name !== 'delta') return name === 'flip' ? 100 : Distort.uniformReach(at.scales);
-    return Distort.deltaReach(at.scales, at.peaks ? Math.max(0, ...s.channels.map((i) => at.peaks[i])) : 0);
+    if (name !== 'delta') return name === 'flip' ? 100 : Distort.uniformReach(current.scales);
+    return Distort.deltaReach(current.scales, current.peaks ? Math.max(0, ...s.channels.map((i) => current.peaks[i])) : 0);
   }
 
   /** The controls say what the state is. */
   function write() {
     for (const node of controls) {
-      const value = s[node.dataset.lab];
+      const value = s[node.dataset.distort];
       if (node.type === 'checkbox') node.checked = value;
       else if (node.tagName === 'SELECT') node.value = value ? '1' : '';
-      else if (node.type === 'range') slide(node, value / reach(node.dataset.lab));
+      else if (node.type === 'range') slide(node, value / reach(node.dataset.distort));
     }
     spellAll();
     chooser.show(s.channels);
@@ -154,18 +154,18 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
   const spellAll = Draw.paced(() => { // each number lays out the page
     for (const node of controls) if (node.type === 'number' && document.activeElement !== node) spell(node); // who types is not interrupted
     const [count, n] = flipped();
-    put(find('.count'), n === undefined ? '' : `${count} of ${n}`);
+    setText(find('.count'), n === undefined ? '' : `${count} of ${n}`);
   }, 66);
 
   function spell(node) {
-    node.value = Number(s[node.dataset.lab].toPrecision(4));
-    if (node.step !== '1') node.step = reach(node.dataset.lab) / 100;
+    node.value = Number(s[node.dataset.distort].toPrecision(4));
+    if (node.step !== '1') node.step = reach(node.dataset.distort) / 100;
   }
 
   function slide(node, part) {
     const low = node.min < 0 ? 0.5 : 0, whole = Math.min(1, Math.max(low ? -1 : 0, part)), place = low ? 0.5 + whole / 2 : whole;
     node.value = Math.round(100 * whole);
-    node.setAttribute('aria-valuetext', node.dataset.lab === 'flip' ? `${s.flip} %` : Readout.digits(s[node.dataset.lab]));
+    node.setAttribute('aria-valuetext', node.dataset.distort === 'flip' ? `${s.flip} %` : Readout.digits(s[node.dataset.distort]));
     if (node.place === place) return;
     node.place = place;
     node.style.setProperty('--from', Math.min(low, place));
@@ -173,7 +173,7 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
   }
 
   function read(node) {
-    const name = node.dataset.lab;
+    const name = node.dataset.distort;
     if (node.type === 'checkbox') return node.checked;
     if (node.tagName === 'SELECT') return node.value === '1';
     const value = node.type === 'range' ? node.valueAsNumber / 100 * reach(name) : node.valueAsNumber || 0, limit = name === 'flip' ? 100 : 10 * reach(name);
@@ -183,20 +183,20 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
   function set(change, playing = false) {
     if (!playing) player.stop();
     Object.assign(s, change);
-    at.memo.clear();
+    current.memo.clear();
     touched = true;
     write();
-    if (at.info && !at.head) remote.ask();
+    if (current.info && !current.head) remote.ask();
     changed();
     address.save();
-    if (!playing) announce(spoken);
+    if (!playing) announce(spokenSummary);
   }
 
   // The sweep goes out, back through nothing to the other end (a share has none), and home in 8 seconds.
   function sweep(turn) {
     const wave = last === 'delta' ? Math.sin(2 * Math.PI * turn) : (1 - Math.cos(2 * Math.PI * turn)) / 2;
     const value = Number((wave * reach(last)).toPrecision(3));
-    if (last === 'delta' && !s.channels.length) s.channels = [at.backdrop()];
+    if (last === 'delta' && !s.channels.length) s.channels = [current.backdrop()];
     set({ [last]: last === 'flip' ? Math.round(value) : value }, true);
   }
 
@@ -208,13 +208,13 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
 
   for (const node of controls) {
     node.addEventListener('input', () => {
-      if (['delta', 'flip', 'uniform'].includes(node.dataset.lab)) last = node.dataset.lab;
-      set({ [node.dataset.lab]: read(node) });
+      if (['delta', 'flip', 'uniform'].includes(node.dataset.distort)) last = node.dataset.distort;
+      set({ [node.dataset.distort]: read(node) });
     });
     if (node.type === 'number') node.addEventListener('change', () => spell(node));
   }
   find('.undo').addEventListener('click', () => { set({ ...Distort.NONE, channels: s.channels }); last = 'delta'; find('.play').focus(); });
-  find('.brighten').addEventListener('click', () => { chosenByHand = true; preset('delta', { channels: [at.backdrop()] }); });
+  find('.brighten').addEventListener('click', () => { chosenByHand = true; preset('delta', { channels: [current.backdrop()] }); });
   find('.collapse').addEventListener('click', () => preset('flip', {}));
 
   // ---- links and files -----------------------------------------------------------------------------------------------
@@ -226,8 +226,8 @@ function bindLab(root, { colours, changed, announce, ask, fire }) {
       shift: { channels: [...channels], delta }, flip, uniform, centre, only, both };
   }
 
-  const modelName = () => ('model_name' in at.info ? at.info.model_name : (at.info.model ?? '').split(' · ')[0]); // null: no link may name it
-  const address = bindAddress(find('.link'), () => at.info && Link.write(location.search, s, Distort.active(s), { ...at.info, model_name: modelName() }));
+  const modelName = () => ('model_name' in current.info ? current.info.model_name : (current.info.model ?? '').split(' · ')[0]); // null: no link may name it
+  const address = bindAddress(find('.link'), () => current.info && Link.write(location.search, s, Distort.active(s), { ...current.info, model_name: modelName() }));
 
   find('.figure').addEventListener('click', () => fire('figure', payload()));
   find('.sweep').addEventListener('click', () => fire('sweep', { ...payload(), sweep: last, reach: reach(last) }));

@@ -28,20 +28,20 @@ function visible(message) {
   $('.error').textContent = message ?? '';
   $('.error').hidden = !message;
   $('.empty').hidden = Boolean(state.data || message);
-  $('.sheet').hidden = !state.data;
+  $('.content').hidden = !state.data;
 }
 
 function accept(data) {
   Object.assign(state, { data, cells: [], fresh: true });
   const { info } = data;
   $('.what .class').textContent = info.class ?? '';
-  $('.all').style.setProperty('--aspect', data.photo.width / data.photo.height);
+  $('.methods').style.setProperty('--aspect', data.photo.width / data.photo.height);
   $('thead tr').replaceChildren(make('td', 'corner'), ...info.columns.map(columnHead));
   $('tbody').replaceChildren(...info.rows.map(methodRow));
   sizes.disconnect();
   state.cells.forEach(({ canvas }) => sizes.observe(canvas));
   visible('');
-  ask();
+  scheduleDraw();
 }
 
 function columnHead(title) {
@@ -96,7 +96,7 @@ function pick(line, method) {
   trigger('pick', { value: method });
 }
 
-const ask = Draw.coalesced(() => {
+const scheduleDraw = Draw.coalesced(() => {
   if (!state.data) return;
   const units = state.cells.map(({ canvas }) => Draw.fit(canvas, 2)); // measure first: one layout a draw
   state.cells.forEach(({ canvas, field }, i) => {
@@ -109,6 +109,6 @@ const ask = Draw.coalesced(() => {
   element.dataset.ready = Number(element.dataset.ready ?? 0) + 1;
 });
 
-const sizes = new ResizeObserver(ask);
+const sizes = new ResizeObserver(scheduleDraw);
 watch('value', () => load(props.value));
 load(props.value);

@@ -1,0 +1,41 @@
+"""Files the page hands out: copies in Gradio's cache, thumbnails, files written on request."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
+
+from bsoftmax.images.read import ImageError, read_rgb
+
+THUMBNAIL_SIDE = 320  # pixels of a picture's longer side in a gallery
+
+
+def copy_to_cache(path: str | Path) -> str:
+    """A copy of a file in Gradio's cache, which the page may download."""
+    return processing_utils.save_file_to_cache(path, get_upload_folder())
+
+
+def write_to_cache(name: str, write: Callable[[Path], Any]) -> str:
+    """Lets `write` make a file of this name and moves it to Gradio's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write(path)
+        return copy_to_cache(path)
+
+
+def thumbnail(path: str | Path) -> str | None:
+    """A small copy of a picture in Gradio's cache; None when it cannot be read."""
+    try:
+        return processing_utils.save_pil_to_cache(read_rgb(path, THUMBNAIL_SIDE), get_upload_folder(), format="jpeg")
+    except ImageError:
+        return None
+
+
+def gallery_items(pictures: Iterable[tuple[str | Path, str]]) -> list[tuple[str, str]]:
+    """(thumbnail, caption) of every picture that can be read."""
+    return [(small, caption) for path, caption in pictures if (small := thumbnail(path))]
