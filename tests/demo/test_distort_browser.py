@@ -1,13 +1,12 @@
-"""The Distort panel: the browser's arithmetic against torch's, and what a person sees who drags."""
+"""The Distort panel: what a person sees who drags."""
 
-import base64
 import json
 import re
 import threading
 
 import numpy as np
 import pytest
-import reference as ref
+from demo_made import look_at
 
 pytest.importorskip("gradio")
 
@@ -16,216 +15,13 @@ from gradio.data_classes import FileData
 from PIL import Image
 from toys import images, toy
 
-from bsoftmax import METHODS, View, open_model
-from bsoftmax.cams.effects import Distortion, distort
-from bsoftmax.images.read import read_rgb
+from bsoftmax import METHODS
+from bsoftmax.cams.effects import distort
 from demo.app.theme import THEME
 from demo.compare import handlers
 from demo.compare.present import present
-from demo.components.canvas import STATIC, CompareCanvas, MapData, pack_maps
+from demo.components.canvas import CompareCanvas, MapData, pack_maps
 from demo.distort import panel
-from demo.server.session import Analysis
-
-SCRIPTS = "".join(
-    (STATIC / name).read_text(encoding="utf-8")
-    for name in ("components/maps.js", "distort/distort.js", "components/link.js")
-)
-PLAIN = {"channels": [], "delta": 0, "flip": 0, "uniform": 0, "centre": False, "only": False, "both": False}
-KINDS = {
-    "nothing": {},
-    "one channel": {"channels": [1], "delta": 0.7},
-    "two channels, darker": {"channels": [0, 3], "delta": -0.4},
-    "flip half": {"flip": 50},
-    "flip all": {"flip": 100},
-    "uniform": {"uniform": 0.1},
-    "centre": {"centre": True},
-    "all at once": {"channels": [2], "delta": 0.3, "flip": 30, "uniform": 0.05, "centre": True},
-    "one class only": {"channels": [1], "delta": 0.7, "only": True},
-    "one class only, flipped": {"flip": 60, "only": True, "both": True},
-    "both heads": {"channels": [1, 2], "delta": 0.5, "both": True},
-    "both heads, uniform": {"uniform": 0.1, "both": True},
-}
-
-# Everything the panel computes for one head, method and list of distortions.
-GOLDEN = """([pack, kinds]) => { SCRIPTS
-  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-  const F = Distort.features(bytes(pack.features), pack.feature_scale);
-  const rows = Distort.vectors(bytes(pack.rows), pack.places);
-  const maps = Maps.decode(bytes(pack.maps), pack.cells, pack.scales);
-  const { k, method, branches, cells, class_free: free } = pack;
-  const head = Distort.head(F, rows, { k, method, branches, cells, free });
-  return kinds.map((s) => {
-    const { d, logits, moves } = Distort.inject(head, s), out = { d: [...d], p: [], maps: {}, same: {} };
-    for (const [branch, l] of Object.entries(logits)) out[branch] = [...l];
-    out.p = [...Distort.softmax(logits.softmax)];
-    out.dp = Distort.largestChange(Distort.softmax(head.logits.softmax), out.p);
-    if (logits.sigmoid) out.loss = Distort.branchLoss(logits.sigmoid, pack.k);
-    pack.columns.forEach(({ source, raw, clamped }) => [raw, clamped].forEach((index, positive) => {
-      const alphas = (e) => Distort.alphas(head, source, e, Boolean(positive));
-      const moved = moves[source] ? Distort.moved(maps[index], F, alphas(null), alphas(moves[source])) : maps[index];
-      out.maps[`${source} ${positive}`] = [...moved];
-      out.same[`${source} ${positive}`] = moved === maps[index];
-    }));
-    return out;
-  });
-}"""
-
-
-def call(page, expression, argument=None):
-    return page.evaluate(f"x => {{ {SCRIPTS}; return {expression}; }}", argument)
-
-
-def look_at(model, x):
-    return Analysis("key", "print", "toy", Image.new("RGB", (200, 150)), View(model, x))
-
-
-def packed(analysis, k, method):
-    """What the server sends, as JSON for the page."""
-    made = present(analysis, k, method, live=False)
-    data, scales = pack_maps(made.maps)
-    features, feature_scale = panel.features_file(analysis)
-    rows, places = panel.rows_file(analysis, k, method)
-    files = {"maps": data, "features": features, "rows": rows}
-    grid = made.info["grid"]
-    return {name: base64.b64encode(content).decode() for name, content in files.items()} | {
-        "scales": scales, "feature_scale": feature_scale, "places": places, "k": k, "method": method,
-        "cells": grid[0] * grid[1], "columns": made.info["columns"], **panel.describe(analysis, k, method),
-    }  # fmt: skip
-
-
-def golden(page, analysis, k, method, kinds):
-    pack = packed(analysis, k, method)
-    assert pack["live"]
-    return page.evaluate(GOLDEN.replace("SCRIPTS", SCRIPTS), [pack, [PLAIN | kind for kind in kinds]])
-
-
-def close(got, kind, outcome, before):
-    """Maps to a thousandth of their range, probabilities to a millionth."""
-    p = outcome.logits_after["softmax"].double().softmax(0)
-    assert np.abs(np.array(got["p"]) - p.numpy()).max() < 1e-6
-    for branch, logits in outcome.logits_after.items():
-        np.testing.assert_allclose(got[branch], logits, atol=2e-5, rtol=1e-5)
-    for (source, clamp), S in outcome.after.items():
-        S, S0 = S.flatten().numpy(), before[source, clamp].flatten().numpy()
-        # a map is stored to 11 bits of its largest value, and what is added to it to 11 bits of F's
-        size = max(np.ptp(S), np.ptp(S0), np.abs(S0).max(), np.abs(S - S0).max())
-        error = np.abs(np.float32(got["maps"][f"{source} {int(clamp)}"]) - S).max()
-        assert error <= 1e-3 * size, (source, clamp, kind, error / size)
-
-
-def distortion(kind):
-    return Distortion(**{**kind, "channels": tuple(kind.get("channels", ()))})
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("method", panel.LIVE)
-@pytest.mark.parametrize("seed", range(3))
-def test_random_heads_are_distorted_as_by_torch(page, method, seed):
-    model = toy(maps="5x3", seed=seed, double=False)
-    analysis = look_at(model, images(1, seed, double=False))
-    k = seed % len(model.classes)
-    got = golden(page, analysis, k, method, KINDS.values())
-    for (name, kind), mine in zip(KINDS.items(), got):
-        outcome = distort(analysis.view, k, method, distortion(kind))
-        close(mine, name, outcome, outcome.before)
-
-
-@pytest.fixture(scope="module")
-def bundled():
-    model = open_model("wild20")
-    return look_at(model, model.preprocess(read_rgb(gr.get_image("lion.jpg"))))
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("method", panel.LIVE)
-def test_the_bundled_model_is_distorted_as_by_torch(page, bundled, method):
-    k = int(bundled.view.logits("softmax").argmax())
-    kinds = {**KINDS, "strong": {"channels": [7], "delta": -1.6}, "collapse": {"uniform": 0.15}}
-    for (name, kind), mine in zip(kinds.items(), golden(page, bundled, k, method, kinds.values())):
-        outcome = distort(bundled.view, k, method, distortion(kind))
-        close(mine, name, outcome, outcome.before)
-        if not kind.get("only"):
-            assert mine["dp"] <= 1e-6, name
-
-
-@pytest.mark.browser
-def test_what_must_not_move_is_the_array_the_server_sent(page, bundled):
-    got = dict(zip(KINDS, golden(page, bundled, 3, "cam", KINDS.values())))
-    for name, kind in KINDS.items():
-        same = got[name]["same"]
-        moved = {source for source in ("softmax", "sigmoid", "log-odds") if not same[f"{source} 0"]}
-        expected = {"softmax"} if kind else set()
-        expected |= {"log-odds"} if kind.get("only") else set()
-        expected |= {"sigmoid"} if kind.get("both") else set()
-        assert moved == expected, name
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("n", [1, 7, 100, 257])
-def test_flipped_channels_are_those_of_the_core(page, n):
-    w = np.round(np.random.default_rng(n).normal(size=n), 1).astype(np.float32)  # rounded: many are equal
-    percents = [0, 1, 7, 10, 12.5, 33, 50, 99, 100]
-    script = "x[1].map((flip) => [...Distort.shift({ ...Distort.NONE, flip }, { w: Float32Array.from(x[0]) })])"
-    for percent, d in zip(percents, call(page, script, [w.tolist(), percents])):
-        np.testing.assert_array_equal(d, ref.flip(w[None].astype(float), 0, percent))
-
-
-@pytest.mark.browser
-def test_measures_are_those_of_the_reference(page):
-    rng = np.random.default_rng(0)
-    pairs = [rng.integers(-3, 4, (2, 6, 5)).astype(float) for _ in range(6)] + [np.zeros((2, 6, 5))]
-    script = "x.map(([a, b]) => [Distort.spearman(a, b), Distort.signChanges(a, b)].map(String))"
-    got = call(page, script, [[a.ravel().tolist(), b.ravel().tolist()] for a, b in pairs])
-    for (a, b), (rho, sign) in zip(pairs, got):
-        assert float(rho) == pytest.approx(ref.spearman(a, b), abs=1e-12, nan_ok=True)
-        assert float(sign) == pytest.approx(ref.sign_changes(a, b))
-    boxes = rng.integers(1, 9, (20, 2, 4))
-    for (a, b), got in zip(boxes, call(page, "x.map(([a, b]) => Distort.iou(a, b))", boxes.tolist())):
-        corners = [(x, y, x + w - 1, y + h - 1) for x, y, w, h in (a.tolist(), b.tolist())]
-        assert got == pytest.approx(ref.iou(*corners))
-    assert call(page, "[Distort.iou(null, null), Distort.iou([0, 0, 2, 2], null)]") == [1, 0]
-
-
-@pytest.mark.browser
-def test_the_branch_loss_is_equation_12(page):
-    for z in np.random.default_rng(1).normal(scale=4, size=(5, 7)):
-        got = call(page, "Distort.branchLoss(Float64Array.from(x), 2)", z.tolist())
-        assert got == pytest.approx(ref.branch_loss(z[None], [2]), rel=1e-9)
-    assert call(page, "Distort.branchLoss([-800, 800], 0)") == pytest.approx(800)
-
-
-@pytest.mark.browser
-def test_the_brightest_background_is_where_there_is_little_evidence(page):
-    assert call(page, "Distort.background([3, 1, 2, 9])") == [False, True, True, False]
-    assert call(page, "Distort.background([2, 2, 2, 2])") == [False] * 4
-    F = np.zeros((3, 4), np.float32)
-    F[0, 0], F[1, 3], F[2, :] = 9, 5, 4
-    head = "{ F: Float32Array.from(x.flat()), h: new Float32Array(3), cells: 4 }"
-    got = call(page, f"[...Distort.backdrops({head}, [false, true, true, true])]", F.tolist())
-    np.testing.assert_allclose(got, [-9, 5 / 3, 0], atol=1e-6)
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k]])
-def test_a_link_brings_the_distortion_back(page, kind):
-    s = PLAIN | KINDS[kind]
-    info = {"model_name": "wild20", "method": "gradcam++", "class": "a & b", "example": None}
-    search, back = call(
-        page, "((q) => [q, Link.read(q)])(Link.write('?__theme=dark&flip=3', x[0], true, x[1]))", [s, info]
-    )
-    assert back == s
-    assert "__theme=dark" in search
-    assert "method=gradcam%2B%2B" in search
-    assert "example" not in search
-
-
-@pytest.mark.browser
-def test_a_damaged_link_is_no_distortion(page):
-    search = "?ch=1,x,1e9,-2,1&d=NaN&flip=900&u=Infinity&centre=yes"
-    assert call(page, "Link.read(x)", search) == PLAIN | {"channels": [1], "flip": 100}
-
-
-# ---- in the page -------------------------------------------------------------------------------------------------
 
 
 def saved(folder, analysis, k, method, live=True):
@@ -309,24 +105,16 @@ def remote(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(chromium):
-    """Opens pages, and checks at the end that no script failed on them."""
-    errors, pages = [], []
+def visit(browse):
+    """Opens pages with log-odds shown as well."""
 
-    def opened(url, ready="#compare [data-lab='1']", **options):
-        page = chromium.new_page(**({"viewport": {"width": 1280, "height": 900}} | options))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        pages.append(page)
-        page.goto(url)
-        page.wait_for_selector(ready)
-        page.locator("#compare .pill").click()  # log-odds as well
+    def opened(url, ready="#compare [data-distort-ready='1']", **options):
+        page = browse(url, ready, **options)
+        page.locator("#compare .pill").click()
         page.wait_for_timeout(100)
         return page
 
-    yield opened
-    for page in pages:
-        page.close()
-    assert errors == []
+    return opened
 
 
 def pictures(page):
@@ -355,7 +143,7 @@ def quiet(page):
 def test_keys_move_the_softmax_map_and_nothing_else(visit, address):
     page = visit(address)
     asked, before = quiet(page), pictures(page)
-    slider = page.locator("#compare input[type=range][data-lab=delta]")
+    slider = page.locator("#compare input[type=range][data-distort=delta]")
     for _ in range(5):
         slider.press("PageUp")
     after = pictures(page)
@@ -375,7 +163,7 @@ def test_keys_move_the_softmax_map_and_nothing_else(visit, address):
 def test_a_drag_moves_the_softmax_map(visit, address):
     page = visit(address)
     asked, before = quiet(page), pictures(page)
-    slider = page.locator("#compare input[type=range][data-lab=flip]")
+    slider = page.locator("#compare input[type=range][data-distort=flip]")
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2)
@@ -390,19 +178,19 @@ def test_a_drag_moves_the_softmax_map(visit, address):
 def test_collapse_is_blank_and_says_why(visit, address):
     page = visit(address, reduced_motion="reduce")
     page.locator("#compare .collapse").click()
-    page.wait_for_function("document.querySelector('#compare .see').textContent.includes('sign collapse')")
+    page.wait_for_function("document.querySelector('#compare .explanation').textContent.includes('sign collapse')")
     pictures(page)
     assert "sign collapse" in page.locator("#compare .note:visible").text_content()
-    assert page.locator("#compare input[type=number][data-lab=flip]").input_value() == "100"
+    assert page.locator("#compare input[type=number][data-distort=flip]").input_value() == "100"
 
 
 @pytest.mark.browser
 def test_into_both_heads_the_branch_moves_too(visit, address):
     page = visit(address)
     page.locator("#compare .further summary").click()
-    page.locator("#compare input[type=range][data-lab=delta]").press("End")
+    page.locator("#compare input[type=range][data-distort=delta]").press("End")
     before, loss = pictures(page), out(page, "loss")
-    page.locator("#compare select[data-lab=both]").select_option("1")
+    page.locator("#compare select[data-distort=both]").select_option("1")
     assert changed(before, pictures(page)) == {"sigmoid"}
     assert "→" not in loss
     assert "→" in out(page, "loss")
@@ -412,10 +200,10 @@ def test_into_both_heads_the_branch_moves_too(visit, address):
 def test_one_class_only_moves_the_probabilities(visit, address):
     page = visit(address)
     page.locator("#compare .further summary").click()
-    page.locator("#compare input[type=number][data-lab=flip]").fill("80")
+    page.locator("#compare input[type=number][data-distort=flip]").fill("80")
     before = pictures(page)
     bars = page.locator("#compare .scores").first.text_content()
-    page.locator("#compare [data-lab=only]").check()
+    page.locator("#compare [data-distort=only]").check()
     assert changed(before, pictures(page)) == {"log-odds"}
     assert float(page.locator("#compare [data-out=dp]").get_attribute("data-value")) > 1e-3
     assert page.locator("#compare .scores").first.text_content() != bars
@@ -454,12 +242,12 @@ def test_play_moves_and_pause_stops(visit, address):
 @pytest.mark.browser
 def test_the_address_restores_the_picture(visit, address):
     page = visit(address)
-    page.locator("#compare input[type=range][data-lab=delta]").press("End")
-    page.locator("#compare input[type=range][data-lab=flip]").press("PageUp")
+    page.locator("#compare input[type=range][data-distort=delta]").press("End")
+    page.locator("#compare input[type=range][data-distort=flip]").press("PageUp")
     page.wait_for_function("location.search.includes('flip=10')")
     again = visit(page.url)
     assert pictures(again) == pictures(page)
-    assert again.locator("#compare input[type=number][data-lab=flip]").input_value() == "10"
+    assert again.locator("#compare input[type=number][data-distort=flip]").input_value() == "10"
     page.locator("#compare .undo").click()
     page.wait_for_function("!location.search.includes('flip')")
 
@@ -468,7 +256,7 @@ def test_the_address_restores_the_picture(visit, address):
 @pytest.mark.parametrize("name", ["figure", "sweep"])
 def test_files_are_asked_for_with_the_state(visit, address, name):
     page = visit(address)
-    page.locator("#compare input[type=number][data-lab=delta]").fill("0.25")
+    page.locator("#compare input[type=number][data-distort=delta]").fill("0.25")
     page.locator(f"#compare .{name}").click()
     page.wait_for_function("document.querySelector('#told textarea').value !== ''")
     sent = json.loads(page.locator("#told textarea").input_value())
@@ -502,7 +290,7 @@ def test_a_head_for_the_server_asks_once_at_a_time_and_the_last_value_wins(visit
     page = visit(url)
     before = pictures(page)
     server.go.clear()
-    slider = page.locator("#compare input[type=range][data-lab=delta]")
+    slider = page.locator("#compare input[type=range][data-distort=delta]")
     for _ in range(6):
         slider.press("PageUp")
     page.wait_for_timeout(300)
@@ -510,7 +298,7 @@ def test_a_head_for_the_server_asks_once_at_a_time_and_the_last_value_wins(visit
     server.go.set()
     page.wait_for_function("document.querySelector('#compare [data-out=dp]').dataset.value !== ''")
     page.wait_for_timeout(500)
-    shown = float(page.locator("#compare input[type=number][data-lab=delta]").input_value())
+    shown = float(page.locator("#compare input[type=number][data-distort=delta]").input_value())
     assert server.most == 1
     assert len(server.asked) <= 4
     assert server.asked[-1]["shift"]["delta"] == pytest.approx(shown, rel=1e-3)
@@ -519,5 +307,5 @@ def test_a_head_for_the_server_asks_once_at_a_time_and_the_last_value_wins(visit
 
 
 def test_methods_the_browser_knows_are_the_quick_ones():
-    assert set(panel.LIVE) == {key for key in METHODS if not METHODS[key].slow}
+    assert set(panel.BROWSER_METHODS) == {key for key in METHODS if not METHODS[key].slow}
     assert handlers.EXAMPLES

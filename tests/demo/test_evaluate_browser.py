@@ -1,80 +1,25 @@
 """The Evaluate tab as people and programs use it: in a real browser and through the API, mostly with a stand-in."""
 
-import os
-import sys
 import time
-import zipfile
+from functools import partial
 
 import pytest
-from paths import ROOT, TESTS
 
 pytest.importorskip("gradio")
 
+from demo_made import HITS, SHOTS
 from gradio_client import Client, handle_file
-from toys import coloured
 
-from bsoftmax.data.limits import LIMITS
-from demo.app.layout import build_app
-from demo.app.theme import CSS, THEME
-from demo.server.session import Session
 from demo.workspace import jobs
 
-SHOTS = ROOT / "screenshots"
-SHOTS.mkdir(exist_ok=True)
-MARKUP = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"
 REAL = jobs.PROGRAM
 PREDICTED = (["localization", "fidelity"], 12, ["cam"], "", "predicted", "standard", 0)
 
 
-@pytest.fixture(scope="module")
-def app():
-    app = build_app(Session())
-    app.launch(
-        prevent_thread_lock=True, quiet=True, run_history=False, theme=THEME, css=CSS, max_file_size=LIMITS.zip_bytes
-    )
-    yield app
-    app.close()
-
-
-@pytest.fixture(autouse=True)
-def child(monkeypatch):
-    """The stand-in; a test may ask for the real one by setting PROGRAM again."""
-    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_evaluation.py")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
-    return monkeypatch
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory):
-    """A zip of two colours and a class whose name is markup."""
-    root = coloured(tmp_path_factory.mktemp("colours"), {"all": 6})
-    path = root / "colours.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted((root / "all").rglob("*.png")):
-            name = MARKUP if file.parent.name == "red" else file.parent.name
-            archive.write(file, f"{name}/{file.name}")
-    return path
-
-
 @pytest.fixture
-def visit(chromium, app):
+def visit(visit_tab):
     """Opens the Evaluate tab in browsers of their own; nothing may fail in any of them."""
-    contexts, errors = [], []
-
-    def opened(width=1280, scheme="light", tab="Evaluate"):
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(app.local_url)
-        page.wait_for_selector("#compare [data-ready]")
-        page.get_by_role("tab", name=tab).click()
-        page.wait_for_selector("text=Model: wild20. Bring images" if tab == "Evaluate" else "#preview .sheet p")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not errors
+    return partial(visit_tab, tab="Evaluate")
 
 
 def ready(page):
@@ -98,9 +43,9 @@ def test_from_a_zip_to_the_table_and_names_are_only_text(visit, colours, width, 
     page = visit(width, scheme)
     bring(page, colours)
     assert "Localisation is left out" in page.locator("#evaluate-preview").inner_text()
-    assert MARKUP in page.locator("#evaluate-samples").inner_text()
+    assert HITS in page.locator("#evaluate-samples").inner_text()
     page.locator("#evaluate-preview summary").first.click()
-    assert MARKUP in page.locator("#evaluate-preview").inner_text()
+    assert HITS in page.locator("#evaluate-preview").inner_text()
     page.locator("#evaluate-go").click()
     page.wait_for_selector("#evaluate-status table")  # fills while it runs
     done(page)
@@ -109,7 +54,7 @@ def test_from_a_zip_to_the_table_and_names_are_only_text(visit, colours, width, 
     page.wait_for_selector("#evaluate-table >> text=by Average Drop and against softmax unclamped:")
     assert page.locator("#evaluate-table .whisker").count() == 5  # CAM = Grad-CAM, all but the baseline
     assert (
-        MARKUP
+        HITS
         in page.locator("#evaluate-best, #evaluate-worst").first.inner_text()
         + page.locator("#evaluate-worst").inner_text()
     )
@@ -206,7 +151,7 @@ def test_a_failure_is_a_sentence_and_the_page_lives(visit, colours, child):
     done(page)
 
 
-def test_programs_evaluate_through_the_api(app, colours):
+def test_programs_evaluate_through_the_api(app, colours, child):
     client, other = (Client(app.local_url, verbose=False) for _ in range(2))
     client.predict(handle_file(colours), api_name="/evaluate_zip")
     answer = client.predict("wild20", *PREDICTED, api_name="/evaluate")

@@ -1,20 +1,18 @@
-"""The Evaluate tab without a browser: what would be measured, an evaluation followed, its table, whose it is."""
+"""The Evaluate tab without a browser: what would be measured, an evaluation followed, whose it is."""
 
 import json
-import os
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from paths import ROOT, TESTS
 
 pytest.importorskip("gradio")
 
 import gradio as gr
+from demo_made import LION, MARKUP, ask, blocks, said
 from PIL import Image
 from toys import coloured, small_model
 
@@ -22,29 +20,18 @@ from bsoftmax.data.limits import LIMITS
 from demo.evaluate import plan
 from demo.evaluate.handlers import EvaluateHandlers
 from demo.evaluate.plan import EvalSettings
-from demo.evaluate.results import Evaluation
-from demo.evaluate.table import families, honest, verdict, word
 from demo.server.session import Session
 from demo.train.handlers import TrainHandlers
-from demo.workspace import jobs, preview
 from demo.workspace.workspaces import Workspaces
 
-MARKUP = "<img src=x onerror=alert(1)> ${7*7}"  # without a slash, so that a folder may be named so
 ASKED = (["localization", "fidelity"], 200, [], "", "", "standard", 0)
-LION = gr.get_image("lion.jpg")
 TRAINING = ("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.25, 3)
 
 
-def ask(owner="anna"):
-    return SimpleNamespace(session_hash=owner)
-
-
 @pytest.fixture
-def tab(monkeypatch):
-    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_evaluation.py")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
-    monkeypatch.setattr(plan, "passes_of", lambda name, model: 10.0)
-    monkeypatch.setattr(preview, "passes_a_second", lambda trunk: 10.0)
+def tab(child):
+    child.setattr(plan, "passes_of", lambda name, model: 10.0)
+    child.setattr("demo.train.plan.passes_a_second", lambda trunk: 10.0)
     handlers = EvaluateHandlers(Session(), Workspaces(), LIMITS)
     yield handlers
     handlers.workspaces.close()
@@ -70,17 +57,9 @@ def made(tmp_path_factory):
     return path
 
 
-def blocks(update, name="preview", kind=None):
-    return [b for b in update[name].blocks if kind in (None, b["kind"])]
-
-
-def said(update, name="preview"):
-    return " ".join(b["text"] for b in blocks(update, name, "text"))
-
-
 def own(tab, owner="anna"):
     """A model of the zip's classes, as somebody's own."""
-    return tab.session.own.add(owner, "colours", small_model((MARKUP, "blue", "green"))).token
+    return tab.session.user_models.add(owner, "colours", small_model((MARKUP, "blue", "green"))).token
 
 
 def brought(tab, made, model="wild20", owner="anna", asked=ASKED):
@@ -89,7 +68,7 @@ def brought(tab, made, model="wild20", owner="anna", asked=ASKED):
 
 
 def followed(tab, model="wild20", owner="anna", asked=ASKED, each=lambda update: None):
-    tab.enlist(ask(owner))
+    tab.enqueue(ask(owner))
     told = []
     for update in tab.evaluate(ask(owner), model, *asked):
         told.append(update)
@@ -190,17 +169,17 @@ def test_one_metric_at_a_time_and_the_pictures_open_in_compare(tab, made):
     model = own(tab)
     brought(tab, made, model)
     followed(tab, model)
-    update = tab.look_at("Fidelity", "gt_loc", "gradcam", "cam/log-odds/on", ask())
+    update = tab.show_metric("Fidelity", "gt_loc", "gradcam", "cam/log-odds/on", ask())
     assert (update["metric"].value, update["whose"].value) == ("average_drop", "gradcam/log-odds/on")
     assert "against softmax unclamped" in said(update, "measured")
     assert [len(update[which].value) for which in ("best", "worst")] == [1, 1]
     assert not update["curves"].visible  # boxes belong to localisation
-    assert tab.look_at("Localisation", "", "cam", "", ask())["box_accuracy"].visible
-    tab.look_at("Fidelity", "", "cam", "", ask())
+    assert tab.show_metric("Localisation", "", "cam", "", ask())["box_accuracy"].visible
+    tab.show_metric("Fidelity", "", "cam", "", ask())
     opened = tab.open_best(ask(), SimpleNamespace(index=0))
     assert (opened["model"].value, opened["opened"], opened["method"].value) == (model, model, "cam")
     assert Path(opened["picked"]).is_file()
-    for owner, call in (("ben", lambda: tab.look_at("Fidelity", "", "cam", "", ask("ben"))),
+    for owner, call in (("ben", lambda: tab.show_metric("Fidelity", "", "cam", "", ask("ben"))),
                         ("ben", lambda: tab.open_best(ask("ben"), SimpleNamespace(index=0)))):  # fmt: skip
         assert tab.workspaces.of(owner, "evaluate").outcome is None
         with pytest.raises(gr.Error, match="evaluate again"):
@@ -212,7 +191,7 @@ def test_a_failure_is_a_sentence_and_the_page_is_ready(tab, made, monkeypatch, e
     monkeypatch.setenv("FAKE_JOB", end)
     brought(tab, made)
     told = []
-    tab.enlist(ask())
+    tab.enqueue(ask())
     with pytest.raises(gr.Error, match=says):
         told.extend(_kept(tab.evaluate(ask(), "wild20", *ASKED), told))
     assert blocks(told[-1], "status")[0]["tone"] == "error"
@@ -243,14 +222,14 @@ def test_stop_keeps_and_discard_does_not(tab, made, monkeypatch):
 def test_a_closed_tab_ends_it_and_removes_everything(tab, made, monkeypatch):
     monkeypatch.setenv("FAKE_JOB", "slow")
     brought(tab, made)
-    tab.enlist(ask())
+    tab.enqueue(ask())
     steps = tab.evaluate(ask(), "wild20", *ASKED)
     next(steps)
     workspace = tab.workspace(ask())
     assert workspace.running
     steps.close()
     assert not workspace.running
-    tab.workspaces.leave("anna")
+    tab.workspaces.remove("anna")
     assert not workspace.folder.exists()
 
 
@@ -262,7 +241,7 @@ def test_one_click_measures_a_training_on_its_own_validation_images(tab, made):
     with pytest.raises(gr.Error, match="train first"):
         tab.bring_trained(LION, "cam", ask())
     train.bring_zip(str(made), ask())
-    train.enlist(ask())
+    train.enqueue(ask())
     token = list(train.train(ask(), *TRAINING))[-1]["result"].model
     update = tab.bring_trained(LION, "cam", ask())
     assert (update["model"].value, update["opened"]) == (token, token)
@@ -282,87 +261,8 @@ def test_trainings_and_evaluations_wait_for_each_other(tab, made):
     train = TrainHandlers(tab.session, tab.workspaces, LIMITS)
     for handlers, owner in ((train, "anna"), (tab, "anna"), (tab, "ben")):
         handlers.bring_zip(str(made), ask(owner))
-        handlers.enlist(ask(owner))
+        handlers.enqueue(ask(owner))
     told = [said(h.wait(ask(o)), "status") for h, o in ((train, "anna"), (tab, "anna"), (tab, "ben"))]
     assert told == ["Starting …", "Waiting: 1 job ahead of yours.", "Waiting: 2 jobs ahead of yours."]
     with pytest.raises(gr.Error, match="One evaluation is under way"):
-        tab.enlist(ask("ben"))
-
-
-# ---- the table, by hand ------------------------------------------------------------------------------------------
-
-
-def column(method, kind, value, apart=None, name="average_drop", look=None):
-    source, clamp = kind
-    look = look or f"{method}/{source}/{clamp}"
-    found = {"value": value, "low": value - 1, "high": value + 1, "n": 4}
-    differs = {} if apart is None else {name: dict(zip(("low", "value", "high"), apart))}
-    return {
-        "key": f"{method}/{source}/{'on' if clamp else 'off'}", "method": method, "source": source, "clamp": clamp,
-        "metrics": {name: found}, "difference": differs, "shares": {}, "gallery": {}, "curves": {}, "look": look,
-        "place": look, "same_as": None, "baseline": None if apart is None else f"{method}/softmax/off",
-    }  # fmt: skip
-
-
-def test_an_interval_with_zero_in_it_is_no_difference():
-    words = [word(column("cam", ("sigmoid", True), 1, (low, low + 1, high)), "average_drop")
-             for low, high in ((-1, 1), (0, 1), (1e-14, 3), (-3, -1e-14), (0.5, 1), (-3, -2))]  # fmt: skip
-    assert words == ["no difference"] * 4 + ["worse", "better"]  # a drop: lower is better
-    assert word(column("cam", ("softmax", False), 1), "average_drop") == ""
-    assert word(column("cam", ("sigmoid", True), 1, (2, 3, 4), "negative"), "negative") == "higher"
-
-
-def results(*columns, n=60):
-    return {"n": n, "asked": n, "complete": True, "unreadable": [], "notes": [], "columns": list(columns)}
-
-
-BASE, OURS, ODDS, CLAMP = ("softmax", False), ("sigmoid", True), ("log-odds", False), ("softmax", True)
-
-
-def test_the_verdict_is_computed_from_the_intervals():
-    none = results(column("cam", BASE, 40), column("cam", OURS, 38, (-5, -2, 1)), column("cam", ODDS, 39, (-3, -1, 1)))
-    assert verdict(none, "average_drop") == (
-        "On these 60 images no source and no clamp differs in Average Drop from softmax unclamped beyond its interval; "
-        "log-odds unclamped does as well as the branch clamped."
-    )
-    some = results(
-        column("cam", BASE, 40), column("cam", OURS, 20, (-25, -20, -15)), column("cam", ODDS, 39, (-3, -1, 1)),
-        column("cam", CLAMP, 21, (-24, -19, -14)), column("gradcam++", BASE, 40),
-        column("gradcam++", OURS, 30, (-12, -10, -8)), column("gradcam++", ODDS, 50, (8, 10, 12)),
-        column("gradcam++", CLAMP, 29, (-13, -11, -9)),
-    )  # fmt: skip
-    assert verdict(some, "average_drop") == (
-        "On these 60 images, by Average Drop and against softmax unclamped: the branch clamped and softmax clamped are "
-        "better under every method; log-odds unclamped is worse under 1 of 2 methods; softmax clamped does as well as "
-        "the branch clamped."
-    )
-    alone = results(column("cam", OURS, 20), n=1)
-    assert verdict(alone, "average_drop").startswith("On this image Average Drop stands alone")
-
-
-def test_methods_that_are_one_map_stand_together_and_so_do_clamps():
-    same = [column(m, k, 40, None if k == BASE else (-1, 0, 1), look=f"cam/{k}") for m in ("cam", "gradcam") for k in
-            (BASE, OURS)]  # fmt: skip
-    layer = [column("layercam", BASE, 30, look="l"), column("layercam", CLAMP, 30, (0, 0, 0), look="l"),
-             column("eigencam", BASE, 50)]  # fmt: skip
-    found = results(*same, *layer)
-    assert [methods for methods, _ in families(found["columns"])] == [["cam", "gradcam"], ["layercam"], ["eigencam"]]
-    rows = honest(found, "average_drop")["rows"]
-    assert [row[0] for row in rows] == [
-        "CAM = Grad-CAM", "Softmax head, unclamped", "Sigmoid branch, clamped", "Layer-CAM",
-        "Softmax head, clamped or not", "Eigen-CAM", "Eigen-CAM, which knows no class",
-    ]  # fmt: skip
-    assert rows[1][1:] == ["40.0 [39.0, 41.0]", "", "the baseline"]
-    assert rows[2][2] == {"text": "+0.0 [-1.0, +1.0]", "span": [0.0, 0.5, 1.0]}
-
-
-def test_only_pictures_that_changed_are_shown_as_better_or_worse():
-    made = column("cam", OURS, 50, (0, 0, 0), "gt_loc")
-    row = lambda name, here, there: {"image": name, "value": here, "baseline": there}
-    rows = [row("a", 100.0, 0.0), row("b", 100.0, 100.0), row("c", 0.0, 100.0)]
-    made["gallery"] = {"gt_loc": {"best": rows, "worst": rows[::-1]}}
-    found = Evaluation(results(column("cam", BASE, 50, name="gt_loc"), made))
-    assert found.pictures("gt_loc", "cam/sigmoid/on") == {
-        "best": [("a", "a: right here, wrong with softmax")], "worst": [("c", "c: wrong here, right with softmax")]
-    }  # fmt: skip
-    assert found.groups() == ["Localisation"]
+        tab.enqueue(ask("ben"))

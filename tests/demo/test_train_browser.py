@@ -1,80 +1,26 @@
 """The Train tab as people and programs use it: in a real browser and through the API, mostly with a stand-in child."""
 
-import os
-import sys
 import time
-import zipfile
+from functools import partial
 
 import pytest
-from paths import ROOT, TESTS
 
 pytest.importorskip("gradio")
 
 import gradio as gr
+from demo_made import HITS, SHOTS
 from gradio_client import Client, handle_file
 from toys import coloured, small_model
 
-from bsoftmax.data.limits import LIMITS
-from demo.app.layout import build_app
-from demo.app.theme import CSS, THEME
-from demo.server.session import Session
 from demo.workspace import jobs
 
-SHOTS = ROOT / "screenshots"
-SHOTS.mkdir(exist_ok=True)
-MARKUP = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"
 REAL = jobs.PROGRAM
 
 
-@pytest.fixture(scope="module")
-def app():
-    app = build_app(Session())
-    app.launch(
-        prevent_thread_lock=True, quiet=True, run_history=False, theme=THEME, css=CSS, max_file_size=LIMITS.zip_bytes
-    )
-    yield app
-    app.close()
-
-
-@pytest.fixture(autouse=True)
-def child(monkeypatch):
-    """The stand-in; a test may ask for the real one by setting PROGRAM again."""
-    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_job.py")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
-    return monkeypatch
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory):
-    """A zip of two colours and a class whose name is markup."""
-    root = coloured(tmp_path_factory.mktemp("colours"), {"all": 10})
-    path = root / "colours.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted((root / "all").rglob("*.png")):
-            name = MARKUP if file.parent.name == "red" else file.parent.name
-            archive.write(file, f"{name}/{file.name}")
-    return path
-
-
 @pytest.fixture
-def visit(chromium, app):
+def visit(visit_tab):
     """Opens the Train tab in browsers of their own; nothing may fail in any of them."""
-    contexts, errors = [], []
-
-    def opened(width=1280, scheme="light"):
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(app.local_url)
-        page.wait_for_selector("#compare [data-ready]")
-        page.get_by_role("tab", name="Train").click()
-        page.wait_for_selector("#preview .sheet p")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not errors
+    return partial(visit_tab, tab="Train")
 
 
 def bring(page, path):
@@ -96,13 +42,13 @@ def test_from_a_zip_to_both_heads_and_names_are_only_text(visit, colours, width,
     page = visit(width, scheme)
     assert "A zip may have up to" in page.locator("#limits").inner_text()
     bring(page, colours)
-    assert MARKUP in page.locator("#preview").inner_text()
-    assert MARKUP in page.locator("#samples").inner_text()
+    assert HITS in page.locator("#preview").inner_text()
+    assert HITS in page.locator("#samples").inner_text()
     page.screenshot(path=SHOTS / f"train-{width}-preview.png", full_page=True)
     page.locator("#train-go").click()
     page.wait_for_selector("#curves:visible")
     page.wait_for_selector("#result table")
-    assert MARKUP in page.locator("#result").inner_text()
+    assert HITS in page.locator("#result").inner_text()
     assert "100.0 %" in page.locator("#result").inner_text()
     assert page.locator("#result table").count() == 2
     assert page.locator("#command textarea").input_value().startswith("bsoftmax train colours.zip")
@@ -198,15 +144,15 @@ def test_classes_brought_one_by_one_and_a_notice_that_names_one_runs_nothing(vis
         page.wait_for_selector("#class-files >> text=0.png")
         page.locator("#add-class").click()
 
-    add(MARKUP, "red")
+    add(HITS, "red")
     page.wait_for_selector("#preview >> text=Add at least one more class.")
-    add(MARKUP, "green")
+    add(HITS, "green")
     page.wait_for_selector("text=There is a class")
     assert page.evaluate("window.hit === undefined")
     page.fill("#class-name input, #class-name textarea", "green")
     page.locator("#add-class").click()
     page.wait_for_selector("#preview table")
-    assert MARKUP in page.locator("#preview table").inner_text()
+    assert HITS in page.locator("#preview table").inner_text()
     page.wait_for_function("!document.querySelector('#train-go').disabled")
     assert page.evaluate("window.hit === undefined")
 
@@ -226,7 +172,7 @@ def test_a_failed_training_is_a_sentence_and_the_page_lives(visit, colours, chil
 
 @pytest.mark.browser
 def test_a_checkpoint_can_be_dragged_back_in(visit, tmp_path):
-    path = small_model((MARKUP, "green")).save(tmp_path / "mine.safetensors")
+    path = small_model((HITS, "green")).save(tmp_path / "mine.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])
     page = visit()
     page.get_by_role("tab", name="Compare").click()
@@ -239,13 +185,13 @@ def test_a_checkpoint_can_be_dragged_back_in(visit, tmp_path):
     assert page.evaluate("window.hit === undefined")
 
 
-def test_programs_train_through_the_api(app, colours):
+def test_programs_train_through_the_api(app, colours, child):
     client, other = Client(app.local_url, verbose=False), Client(app.local_url, verbose=False)
     client.predict(handle_file(colours), api_name="/bring_zip")
     answer = client.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, api_name="/train")
     token = next(part["model"] for part in answer if isinstance(part, dict) and part.get("model"))
     labels = other.predict(handle_file(gr.get_image("lion.jpg")), token, api_name="/classify")  # whoever has the token
-    assert {c["label"] for c in labels["confidences"]} == {MARKUP, "blue", "green"}
+    assert {c["label"] for c in labels["confidences"]} == {HITS, "blue", "green"}
     with pytest.raises(Exception, match="bring them again"):
         other.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, api_name="/train")
 

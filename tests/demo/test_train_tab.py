@@ -1,41 +1,29 @@
 """The Train tab without a browser: images brought, a training followed (a stand-in for the child), whose it is."""
 
 import json
-import os
-import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from paths import ROOT, TESTS
 
 pytest.importorskip("gradio")
 
 import gradio as gr
+from demo_made import LION, MARKUP, ask, blocks, zip_of_colours
 from toys import coloured
 
 from bsoftmax.data.limits import LIMITS
 from demo.compare.handlers import Handlers
 from demo.server.session import Session
 from demo.train.handlers import TrainHandlers
-from demo.workspace import jobs, preview
 from demo.workspace.workspaces import Workspaces
 
-MARKUP = "<img src=x onerror=alert(1)> ${7*7}"
 DEFAULTS = ("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0)
-LION = gr.get_image("lion.jpg")
-
-
-def ask(owner="anna"):
-    return SimpleNamespace(session_hash=owner)
 
 
 @pytest.fixture
-def tab(monkeypatch):
-    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_job.py")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
-    monkeypatch.setattr(preview, "passes_a_second", lambda trunk: 10.0)
+def tab(child):
+    child.setattr("demo.train.plan.passes_a_second", lambda trunk: 10.0)
     handlers = TrainHandlers(Session(), Workspaces(), LIMITS)
     yield handlers
     handlers.workspaces.close()
@@ -45,18 +33,7 @@ def tab(monkeypatch):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A zip of three classes told apart by colour, 10 pictures each, one class named as markup."""
-    root = coloured(tmp_path_factory.mktemp("made"), {"all": 10})
-    path = root / "colours.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted((root / "all").rglob("*.png")):
-            name = {"red": MARKUP.replace("/", "")}.get(file.parent.name, file.parent.name)
-            archive.write(file, f"{name}/{file.name}")
-        archive.writestr("blue/notes.png", b"no picture")
-    return path
-
-
-def blocks(update, name="preview", kind=None):
-    return [b for b in update[name].blocks if kind in (None, b["kind"])]
+    return zip_of_colours(tmp_path_factory.mktemp("made"), 10, MARKUP, [("blue/notes.png", b"no picture")])
 
 
 def brought(tab, made, owner="anna"):
@@ -66,7 +43,7 @@ def brought(tab, made, owner="anna"):
 
 def followed(tab, owner="anna", settings=DEFAULTS, each=lambda update: None):
     """All that a training tells; `each` may act on what it sees."""
-    tab.enlist(ask(owner))
+    tab.enqueue(ask(owner))
     told = []
     for update in tab.train(ask(owner), *settings):
         told.append(update)
@@ -178,17 +155,17 @@ def test_nobody_else_sees_a_model_but_whoever_has_its_token_may_use_it(tab, made
     token = followed(tab)[-1]["result"].model
     assert token in [value for _, value in tab.menu("anna").choices]
     assert token not in [value for _, value in tab.menu("ben").choices]
-    assert tab.session.model(token).classes == tab.session.own.get(token).model.classes
+    assert tab.session.model(token).classes == tab.session.user_models.get(token).model.classes
     with pytest.raises(gr.Error, match="no longer on the server"):
-        tab.see("cam", ask("ben"))
-    seen = tab.see("cam", ask("anna"))
+        tab.show_trained("cam", ask("ben"))
+    seen = tab.show_trained("cam", ask("anna"))
     assert (seen["model"].value, seen["opened"]) == (token, token)
     assert Path(seen["picked"]).is_file()
-    tab.session.own.forget("anna")
+    tab.session.user_models.remove("anna")
     with pytest.raises(gr.Error, match="no longer on the server"):
         Handlers(tab.session).explain(LION, token, "0", "cam")
     with pytest.raises(ValueError, match="left the server"):
-        tab.session.recall(seen["canvas"].info["photo_token"])
+        tab.session.cached_analysis(seen["canvas"].info["photo_token"])
 
 
 @pytest.mark.parametrize(
@@ -203,7 +180,7 @@ def test_a_training_that_fails_says_so_and_leaves_the_page_ready(tab, made, monk
     monkeypatch.setenv("FAKE_JOB", end)
     brought(tab, made)
     told = []
-    tab.enlist(ask())
+    tab.enqueue(ask())
     with pytest.raises(gr.Error, match=says):
         told.extend(iter(_kept(tab.train(ask(), *DEFAULTS), told)))
     assert blocks(told[-1], "status")[0]["tone"] == "error"
@@ -243,21 +220,21 @@ def test_discard_throws_it_away_but_not_the_images(tab, made, monkeypatch):
     assert "result" not in told[-1]
     assert not children[0].running
     assert leftovers(tab) == []
-    assert tab.session.own.of("anna") == []
+    assert tab.session.user_models.of("anna") == []
     assert blocks(tab.plan(ask(), *DEFAULTS), kind="table")
 
 
 def test_a_closed_tab_ends_the_training_and_removes_everything(tab, made, monkeypatch):
     monkeypatch.setenv("FAKE_JOB", "slow")
     brought(tab, made)
-    tab.enlist(ask())
+    tab.enqueue(ask())
     steps = tab.train(ask(), *DEFAULTS)
     next(steps)
     workspace = tab.workspaces.of("anna")
     steps.close()  # what gradio does when nobody listens any more
     assert not workspace.running
     assert leftovers(tab) == []
-    tab.workspaces.leave("anna")
+    tab.workspaces.remove("anna")
     assert not workspace.folder.exists()
 
 
@@ -274,18 +251,18 @@ def test_a_silent_child_does_not_keep_the_page_waiting(tab, made, monkeypatch):
 def test_the_second_waits_and_is_told_how_many_are_ahead(tab, made):
     for owner in ("anna", "ben", "cleo"):
         brought(tab, made, owner)
-        tab.enlist(ask(owner))
+        tab.enqueue(ask(owner))
     assert [status(tab.wait(ask(owner))) for owner in ("anna", "ben", "cleo")] == [
         "Starting …", "Waiting: 1 job ahead of yours.", "Waiting: 2 jobs ahead of yours.",
     ]  # fmt: skip
     tab.discard(ask("anna"))
     assert "1 job ahead" in status(tab.wait(ask("cleo")))
     with pytest.raises(gr.Error, match="under way already"):
-        tab.enlist(ask("ben"))
+        tab.enqueue(ask("ben"))
     with pytest.raises(gr.Error, match="under way"):
         tab.bring_zip(str(made), ask("ben"))
     with pytest.raises(gr.Error, match="Bring images first"):
-        tab.enlist(ask("dora"))
+        tab.enqueue(ask("dora"))
 
 
 def test_a_training_of_removed_images_is_a_sentence(tab):

@@ -1,0 +1,182 @@
+"""A visit to the page in a real browser: comparisons, uploads, links, downloads, and what goes wrong."""
+
+from pathlib import Path
+
+import pytest
+from demo_made import LION, SHOTS
+from PIL import Image
+from toys import toy
+
+from bsoftmax import METHODS
+
+
+def ready(page, beyond=0):
+    page.wait_for_function(f"Number(document.querySelector('#compare [data-ready]')?.dataset.ready ?? 0) > {beyond}")
+    return int(page.eval_on_selector("#compare [data-ready]", "e => e.dataset.ready"))
+
+
+def pixels(page, source="softmax"):
+    return page.evaluate(f"document.querySelector('#compare canvas[data-source={source}]').toDataURL()")
+
+
+@pytest.fixture
+def page(browse, app, request):
+    width, scheme = getattr(request, "param", (1280, "light"))
+    view = {"width": width, "height": 900}
+    page = browse(app.local_url, "#compare [data-ready]", viewport=view, color_scheme=scheme)
+    ready(page)
+    return page
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], indirect=True)
+def test_the_page_opens_on_a_comparison(page):
+    assert page.locator("#compare canvas.map:visible").count() == 2
+    assert "cheetah" in page.locator("#compare").inner_text()
+    boxes = [c.bounding_box() for c in page.locator("#compare canvas.map:visible").all()]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    SHOTS.mkdir(exist_ok=True)
+    width = page.viewport_size["width"]
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.screenshot(path=SHOTS / f"compare-{width}-{'dark' if dark else 'light'}.png", full_page=True)
+
+
+@pytest.mark.browser
+def test_an_upload_is_explained_and_the_view_costs_no_request(page):
+    before, turn = pixels(page), ready(page)
+    page.set_input_files("#photo input[type=file]", LION)
+    turn = ready(page, turn)
+    assert pixels(page) != before
+    page.wait_for_function("document.querySelector('#class input').value === 'lion'")
+    page.wait_for_timeout(500)
+    requests, before = [], pixels(page)
+    page.on("request", lambda request: requests.append(request.app.local_url))
+    slider = page.locator("#compare input[data-view=opacity]")
+    slider.focus()
+    slider.press("End")
+    page.wait_for_function(f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before}'")
+    for name in ("scale", "colours", "clamp"):
+        page.locator(f"#compare select[data-view={name}]").select_option(index=1)
+    page.wait_for_timeout(300)
+    assert requests == []
+
+
+@pytest.mark.browser
+def test_a_method_and_a_class_can_be_chosen(page):
+    turn, before = ready(page), pixels(page)
+    page.locator("#method input").click()
+    page.get_by_role("option", name="Grad-CAM++").click()
+    turn = ready(page, turn)
+    assert pixels(page) != before
+    page.locator("#class input").click()
+    page.get_by_role("option", name="golf ball").click()
+    ready(page, turn)
+    assert "golf ball" in page.locator("#compare").inner_text()
+
+
+@pytest.mark.browser
+def test_all_methods_and_back(page):
+    turn = ready(page)
+    page.get_by_role("tab", name="All methods").click()
+    page.wait_for_selector("#grid [data-ready]")
+    assert page.locator("#grid tr.method").count() == len(METHODS)
+    page.screenshot(path=SHOTS / "methods.png", full_page=True)
+    page.locator("#grid tr.method[data-method='layercam']").click()
+    page.wait_for_selector("#compare:visible")
+    ready(page, turn)
+    assert "Layer-CAM" in page.locator("#compare").inner_text()
+
+
+@pytest.mark.browser
+def test_a_download_comes_at_one_click(page):
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as download:
+        page.locator("#get-npz").click()
+    assert download.value.suggested_filename.endswith("maps.npz")
+
+
+@pytest.mark.browser
+def test_a_corrupt_file_is_refused_in_words_and_the_page_lives(page, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(Path(LION).read_bytes()[:2000])
+    turn = ready(page)
+    page.set_input_files("#photo input[type=file]", broken)
+    page.wait_for_selector("text=damaged")
+    page.set_input_files("#photo input[type=file]", LION)
+    ready(page, turn)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("wanted", ["example=lion.jpg&class=tiger&method=gradcam%2B%2B", "class=19&method=layercam"])
+def test_a_link_restores_the_page(browse, app, wanted):
+    page = browse(f"{app.local_url}?{wanted}", "#compare")
+    page.wait_for_function("document.querySelector('#compare')?.innerText.includes('Evidence for tiger')")
+    page.wait_for_timeout(1500)  # nothing that comes later may undo it
+    text = page.locator("#compare").inner_text()
+    assert "Evidence for tiger" in text
+    assert ("Grad-CAM++" if "gradcam" in wanted else "Layer-CAM") in text
+    assert page.locator("#class input").input_value() == "tiger"
+
+
+@pytest.mark.browser
+def test_a_link_to_nowhere_is_a_sentence_and_the_page_lives(browse, app):
+    page = browse(f"{app.local_url}?model=unicorn&class=%3Cimg%20src=x%20onerror=alert(1)%3E", "#compare")
+    page.wait_for_selector("text=There is no model")
+    ready(page)
+
+
+@pytest.mark.browser
+def test_a_distortion_can_be_taken_home(page):
+    page.locator("#compare .collapse").click()
+    page.wait_for_function("!document.querySelector('#compare .undo').disabled")
+    for button, suffix in ((".figure", ".png"), (".sweep", ".gif")):
+        with page.expect_download(timeout=60_000) as download:
+            page.locator(f"#compare button{button}").click()
+        assert download.value.suggested_filename.endswith(f"distorted{suffix}")
+        assert Image.open(download.value.path()).size[0] > 300
+
+
+@pytest.mark.browser
+def test_the_page_says_where_the_head_stands(page):
+    page.locator("#stand button").first.click()
+    page.wait_for_selector("#stand td:has-text('softmax')")
+    assert "rms" in page.locator("#stand").inner_text()
+
+
+@pytest.mark.browser
+def test_a_head_the_browser_cannot_distort_is_redrawn_by_the_server(page, session):
+    model = toy("mlp", double=False)
+    session._models.get("vgg16", lambda: model)
+    turn = ready(page)
+    page.get_by_role("button", name="Model").first.click()
+    page.locator("#model input").click()
+    page.get_by_role("option", name="vgg16").first.click()
+    ready(page, turn)
+    page.wait_for_function("document.querySelector('#compare').innerText.includes('Grad-CAM')")
+    before = pixels(page), pixels(page, "sigmoid")
+    page.locator("#compare .collapse").click()
+    page.wait_for_function(
+        f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before[0]}'"
+    )
+    page.wait_for_timeout(500)
+    assert pixels(page, "sigmoid") == before[1]
+    assert page.locator("#compare .trouble:visible").count() == 0
+    assert float(page.locator("#compare [data-out=dp]").inner_text().replace("−", "-")) < 1e-5
+
+
+@pytest.mark.browser
+def test_a_model_that_cannot_be_opened_gives_way_to_the_last(page, monkeypatch):
+    from bsoftmax.models import backbones
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(backbones, "hf_hub_download", offline)
+    page.get_by_role("button", name="Model").first.click()
+    page.locator("#model input").click()
+    page.get_by_role("option", name="resnet50").click()
+    page.wait_for_selector("text=could not be downloaded")
+    page.wait_for_function("document.querySelector('#model input').value === 'wild20'")
+    assert "wild20" in page.locator("#compare").inner_text()

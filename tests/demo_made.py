@@ -1,0 +1,55 @@
+"""What tests of the page share: names that are markup, a request, a zip of colours, and what a tab was told."""
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+from paths import ROOT
+from PIL import Image
+from toys import coloured
+
+from bsoftmax import View
+from demo.server.session import Analysis
+
+LION = gr.get_image("lion.jpg")
+SHOTS = ROOT / "screenshots"
+MARKUP = "<img src=x onerror=alert(1)> ${7*7}"  # without a slash, so that a folder may be named so
+HITS = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"  # says so where a browser runs it
+
+
+def ask(owner="anna"):
+    return SimpleNamespace(session_hash=owner)
+
+
+def zip_of_colours(root, count, red, more=()):
+    """A zip of three colours, `count` pictures each, one class named as said; `more` are files besides."""
+    coloured(root, {"all": count})
+    path = root / "colours.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((root / "all").rglob("*.png")):
+            archive.write(file, f"{red if file.parent.name == 'red' else file.parent.name}/{file.name}")
+        for name, data in more:
+            archive.writestr(name, data)
+    return path
+
+
+def blocks(update, name="preview", kind=None):
+    return [b for b in update[name].blocks if kind in (None, b["kind"])]
+
+
+def said(update, name="preview"):
+    return " ".join(b["text"] for b in blocks(update, name, "text"))
+
+
+def look_at(model, x):
+    return Analysis("key", "print", "toy", Image.new("RGB", (200, 150)), View(model, x))
+
+
+def stored(value):
+    """The maps of a value as the browser reads them."""
+    info = value["info"] if isinstance(value, dict) else value.info
+    path = value["maps"] if isinstance(value, dict) else value.maps.path
+    maps = np.frombuffer(Path(path).read_bytes(), "<f2").astype(np.float32).reshape(-1, *info["grid"])
+    return maps * np.float32(info["scales"])[:, None, None]
