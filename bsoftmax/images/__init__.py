@@ -1,7 +1,7 @@
-"""Pixels in, pixels out: the one decoder of photographs, and everything that turns maps into pictures.
+"""Image decoding, colour maps and figures.
 
-`read` decodes what people bring, `render` goes from a signed map to colours step by step, `figures` lays out the figure
-of a paper and `export` writes it; `drawing` makes the pictures of the sample data set. May import utils.
+`read` decodes image files, `render` turns signed maps into colours, `figures` draws figures of images and maps and
+`export` writes them; `drawing` draws the images of the sample data set. May import utils.
 """
 
 from .export import save_figure, save_maps

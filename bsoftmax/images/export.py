@@ -1,4 +1,4 @@
-"""Figures and raw maps into files that appear whole or not at all."""
+"""Writes figures and raw maps to files, atomically."""
 
 from __future__ import annotations
 
@@ -12,38 +12,44 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..utils.files import atomic_open
 
 PROTOCOL = "protocol"
-_RC = {"pdf.fonttype": 42, "pdf.use14corefonts": False, "savefig.bbox": None, "savefig.transparent": False}
-_KINDS = {
+_RC: dict[Any, Any] = {
+    "pdf.fonttype": 42,
+    "pdf.use14corefonts": False,
+    "savefig.bbox": None,
+    "savefig.transparent": False,
+}
+_FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "png", "dpi": 300, "metadata": {"Software": "bsoftmax"}},
-    # The dpi of a PDF is that of the pictures in it; without a date the same figure gives the same file.
+    # The dpi of a PDF is that of its images; without a date equal figures give equal files.
     ".pdf": {"format": "pdf", "dpi": 450, "metadata": {"Creator": "bsoftmax", "CreationDate": None}},
 }
-_SAVING = threading.Lock()  # rcParams are global, and the kind of font in a PDF can be set nowhere else
+_RC_LOCK = threading.Lock()  # rcParams are global, and the only way to set the font type of a PDF
 
 
 def save_figure(fig: Figure, path: str | Path) -> Path:
-    """Writes a figure as .png (300 dpi) or .pdf (TrueType fonts embedded), whole or not at all.
+    """Writes a figure as .png (300 dpi) or .pdf (embedded TrueType fonts), atomically.
 
-    Raises ValueError for another ending or a folder that does not exist.
+    Raises ValueError for another extension or a folder that does not exist.
     """
     path = Path(path)
-    options = _KINDS.get(path.suffix.lower())
+    options = _FORMATS.get(path.suffix.lower())
     if options is None:
         raise ValueError(f"Expected a file name that ends in .png or .pdf, got {path.name!r}.")
-    with _SAVING, matplotlib.rc_context(_RC), atomic_open(path) as file:
+    with _RC_LOCK, matplotlib.rc_context(_RC), atomic_open(path) as file:
         fig.savefig(file, facecolor="white", **options)
     return path
 
 
-def save_maps(path: str | Path, maps: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
+def save_maps(path: str | Path, maps: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> Path:
     """Writes raw signed maps as float32, and `meta` as JSON under 'protocol', into one .npz without pickles.
 
-    np.load(path)[name] gives a map back, json.loads(str(np.load(path)["protocol"])) the protocol. Raises ValueError
-    for another ending, a map named 'protocol', maps of other than finite numbers, or meta that is no JSON.
+    np.load(path)[name] is a map, json.loads(str(np.load(path)["protocol"])) the protocol. Raises ValueError for
+    another extension, a map named 'protocol', maps that are not finite, or meta that JSON cannot hold.
     """
     path = Path(path)
     if path.suffix.lower() != ".npz":
@@ -58,7 +64,7 @@ def save_maps(path: str | Path, maps: Mapping[str, np.ndarray], meta: Mapping[st
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"Expected maps of finite numbers, got NaN or infinity in {name!r}.")
-    # Not np.savez: it takes the names as keyword arguments and so trips over a class called "file".
+    # np.savez takes names as keyword arguments, so it fails for a class called "file".
     with atomic_open(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in {**arrays, PROTOCOL: np.array(text)}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:

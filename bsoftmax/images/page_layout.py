@@ -1,4 +1,4 @@
-"""A page addressed in inches, and strings on it that appear as they are: broken into lines, cut, never interpreted."""
+"""A matplotlib page with positions in inches, and text set verbatim: wrapped and cut, never parsed as mathtext."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import text_to_path
 
-INK, PALE = "#16181d", "#5b6270"
+TEXT_COLOUR, NOTE_COLOUR = "#16181d", "#5b6270"
 OTHER_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", "Noto Emoji", "Noto Sans")
-LONGEST = 2000  # characters: longer strings are cut before they are measured
+MAX_CHARACTERS = 2000  # longer strings are cut before they are measured
 
 
 class Page:
-    """A white figure whose parts are placed in inches from the top left."""
+    """A white figure with positions in inches from the top left."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -34,37 +34,39 @@ class Page:
         return axes
 
     def text(self, x: float, y: float, lines: Sequence[str], size: float, **style: Any) -> None:
-        """Lines set from the top y downwards; baselines do not depend on which letters a line happens to have."""
+        """Lines from the top y downwards, with baselines independent of the letters."""
         for number, line in enumerate(lines):
-            at = x / self.width, 1 - (y + (number + 0.8) * line_height(size)) / self.height
-            self.figure.text(*at, line, **literal(size), **{"ha": "center", "va": "baseline", "color": INK, **style})
+            top = y + (number + 0.8) * line_height(size)
+            options = {"ha": "center", "va": "baseline", "color": TEXT_COLOUR, **verbatim(size), **style}
+            self.figure.text(x / self.width, 1 - top / self.height, line, **options)
 
-    def sideways(self, x: float, y: float, lines: Sequence[str], size: float) -> None:
-        """Lines that read upwards, centred at y, the last one ending at x."""
+    def vertical_text(self, x: float, y: float, lines: Sequence[str], size: float) -> None:
+        """Lines rotated by 90 degrees, centred at y, the last one ending at x."""
         for number, line in enumerate(reversed(lines)):
-            at = (x - (number + 0.2) * line_height(size)) / self.width, 1 - y / self.height
-            style = {"rotation": 90, "rotation_mode": "anchor", "ha": "center", "va": "baseline", "color": INK}
-            self.figure.text(*at, line, **literal(size), **style)
+            left = x - (number + 0.2) * line_height(size)
+            options = {"ha": "center", "va": "baseline", "color": TEXT_COLOUR, **verbatim(size)}
+            options |= {"rotation": 90, "rotation_mode": "anchor"}
+            self.figure.text(left / self.width, 1 - y / self.height, line, **options)
 
 
-def literal(size: float) -> dict[str, Any]:
-    """Arguments of matplotlib's text for a string to be shown as it is: no mathtext, no TeX; `size` in points."""
+def verbatim(size: float) -> dict[str, Any]:
+    """Arguments of matplotlib's text that turn off mathtext and TeX; `size` in points."""
     return {"fontproperties": font(size), "parse_math": False, "usetex": False, "linespacing": 1.1}
 
 
 def font(size: float) -> FontProperties:
-    """DejaVu Sans, which comes with matplotlib, and whatever is installed of the scripts that it lacks."""
-    return FontProperties(family=["DejaVu Sans", *_others()], size=size)
+    """DejaVu Sans, which comes with matplotlib, and the installed fonts of OTHER_SCRIPTS."""
+    return FontProperties(family=["DejaVu Sans", *_installed_others()], size=size)
 
 
 @cache
-def _others() -> tuple[str, ...]:
+def _installed_others() -> tuple[str, ...]:
     installed = set(get_font_names())
     return tuple(name for name in OTHER_SCRIPTS if name in installed)
 
 
 def line_height(size: float) -> float:
-    """Inches from one baseline to the next, for a size in points."""
+    """Distance of baselines in inches, for a size in points."""
     return 1.25 * size / 72
 
 
@@ -74,8 +76,8 @@ def text_width(text: str, size: float) -> float:
 
 
 def wrap(text: str, width: float, size: float, most: int) -> list[str]:
-    """Breaks a string into at most `most` lines of `width` inches, after spaces, _, /, - and commas; cuts with an …."""
-    text = "".join(c if c.isprintable() else " " for c in text[:LONGEST]).strip()
+    """Breaks a string after spaces, _, /, - and commas into at most `most` lines of `width` inches; cuts with an …."""
+    text = "".join(c if c.isprintable() else " " for c in text[:MAX_CHARACTERS]).strip()
     lines = [""]
     for word in re.findall(r"[^ _/,-]*[ _/,-]*", text):
         if len(lines) < most and lines[-1] and text_width((lines[-1] + word).rstrip(), size) > width:
@@ -87,7 +89,7 @@ def wrap(text: str, width: float, size: float, most: int) -> list[str]:
 def _cut(line: str, width: float, size: float) -> str:
     if text_width(line, size) <= width:
         return line
-    low, high = 0, len(line)  # how many letters fit, by bisection
+    low, high = 0, len(line)  # number of characters that fit, by bisection
     while low < high:
         middle = (low + high + 1) // 2
         fits = text_width(line[:middle].rstrip() + "…", size) <= width

@@ -1,7 +1,7 @@
-"""The door through which every picture enters: bytes or a path in, an upright 8-bit sRGB image out.
+"""Decodes an image file (a path or its bytes) to an upright 8-bit sRGB image; all other code decodes with it.
 
-Everything a person may bring works (EXIF orientation, alpha, 16-bit, CMYK, palette, grey, animated); everything
-that could hurt (bombs, corrupt files, formats with exotic decoders) is refused with one sentence.
+Handles EXIF orientation, alpha, 16-bit, CMYK, palette, grey and animated images. Decompression bombs, corrupt files
+and formats with rarely used decoders raise ImageError.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # MPO is opened by the JPEG plugin, under that name
@@ -24,34 +25,34 @@ _ADVICE = f"bring a JPEG, PNG, WebP, GIF, BMP or TIFF of at most {MAX_PIXELS // 
 
 
 class ImageError(ValueError):
-    """A picture that cannot be read; the message is one sentence for the person who brought it."""
+    """An image that cannot be read; the message is one sentence for the user."""
 
 
 def read_rgb(source: str | Path | bytes, side: int | None = None) -> Image.Image:
-    """Reads one picture as upright 8-bit sRGB without metadata, alpha on white, first frame of an animation.
+    """Reads one image as upright 8-bit sRGB without metadata, alpha on white, first frame of an animation.
 
-    `side`: largest side in pixels to keep; larger pictures are reduced while decoding (aspect unchanged).
-    Raises ImageError when the file is missing, not a picture, broken, or has more than MAX_PIXELS pixels.
+    `side`: largest side in pixels; larger images are reduced while decoding (same aspect ratio).
+    Raises ImageError when the file is missing, not an image, corrupt, or has more than MAX_PIXELS pixels.
     """
     with _opened(source) as image:
         return _upright_rgb(image, side)
 
 
 def check_header(source: str | Path | bytes, name: str | None = None) -> tuple[int, int]:
-    """Size (w, h) of the upright picture by its header alone: no pixel is decoded, so damage further on goes unseen.
+    """Size (w, h) of the upright image, from its header alone: corrupt pixel data is not detected.
 
-    `name`: what a message calls the picture. Raises ImageError as read_rgb does.
+    `name`: what messages call the image. Raises ImageError as read_rgb does.
     """
     with _opened(source, name) as image:
         width, height = image.size
-        # Asking a PNG without EXIF would decode it.
-        turned = (image.format == "TIFF" or "exif" in image.info) and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
-        return (height, width) if turned else (width, height)
+        # getexif() of a PNG without EXIF would decode it.
+        rotated = (image.format == "TIFF" or "exif" in image.info) and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        return (height, width) if rotated else (width, height)
 
 
 @contextlib.contextmanager
 def _opened(source: str | Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
-    """The picture, its header read and its size found bearable; whatever goes wrong inside becomes ImageError."""
+    """The image with its header read and its size checked; every error inside the block becomes ImageError."""
     name = name or _name(source)
     if not isinstance(source, bytes):
         _check_file(source, name)
@@ -72,7 +73,7 @@ def _opened(source: str | Path | bytes, name: str | None = None) -> Iterator[Ima
 
 
 def _name(source: str | Path | bytes) -> str:
-    """What a message calls the picture: its base name, whichever system's slashes the path has."""
+    """What messages call the image: its base name, whether the path has / or \\."""
     base = "" if isinstance(source, bytes) else PureWindowsPath(source).name
     return repr(base) if base else "This image"
 
@@ -88,13 +89,13 @@ def _upright_rgb(image: Image.Image, side: int | None) -> Image.Image:
     if side:
         image.draft(None, (side, side))  # JPEG only: decodes at 1/2, 1/4 or 1/8 where that is still large enough
     image.load()
-    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse: every pixel has been read by now
+    with contextlib.suppress(Exception):  # broken EXIF is ignored: all pixels have been read
         image = ImageOps.exif_transpose(image)
-    # Palette and 16-bit pictures cannot be filtered as they are, so colour is converted before any reduction.
+    # Palette and 16-bit images cannot be filtered, so colour is converted before the reduction.
     image = _to_rgb(image)
     if side and max(image.size) > side:
         image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    image.info = {}  # the file's profile no longer holds for these pixels, and its EXIF may say where someone lives
+    image.info = {}  # the colour profile is outdated now, and EXIF may hold a place
     return image
 
 
@@ -114,21 +115,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The same colours in sRGB; the image itself where the profile is broken or made for another kind of pixels."""
+    """The same colours in sRGB; the image unchanged where the profile is broken or does not fit its mode."""
     mode = "RGBA" if image.mode == "RGBA" else "RGB"
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")  # one each: profiles are not promised to be safe among threads
+        target = ImageCms.createProfile("sRGB")  # one per call: profiles may not be thread-safe
         return ImageCms.profileToProfile(image, source, target, outputMode=mode) or image
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits as 8: 16-bit by 1/257; 32-bit and float, which have no agreed white, by their range.
+    """Grey of more than 8 bits as 8 bits: 16-bit divided by 257; 32-bit and float, which define no white, by range.
 
-    Values within [0, 1] are scaled by 255, within [0, 255] kept, integers within [0, 65535] taken for 16-bit, and
-    anything else is stretched between its extremes; NaN is shown as the darkest value.
+    Values within [0, 1] are scaled by 255, within [0, 255] kept, integers within [0, 65535] read as 16-bit, and
+    others min-max scaled; NaN becomes the smallest value.
     """
     values = np.asarray(image).astype(np.float32)
     finite = values[np.isfinite(values)]
@@ -143,8 +144,8 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
 
 
-def square(image: Image.Image, size: int) -> np.ndarray:
-    """The whole image squeezed to a square: uint8 [size, size, 3], bicubic with antialiasing."""
+def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The whole image resized to a square without cropping: uint8 [size, size, 3], bicubic with antialiasing."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image)

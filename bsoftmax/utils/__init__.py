@@ -1,7 +1,6 @@
-"""What every other package needs and no domain owns.
+"""Helpers that all packages share: atomic file writes, text for messages, several processes, progress events.
 
-Files written whole or not at all, strings made fit to be shown, several processes at one task, and the events by which
-long work reports. Imports nothing of the library.
+Imports nothing of the library.
 """
 
 from .distributed import Ranks

@@ -1,4 +1,4 @@
-"""Several processes at one task, on one machine or many: started by torchrun or `accelerate launch`."""
+"""Several processes on one machine or more, started by torchrun or `accelerate launch`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its peers: number `rank` of `world`. `Ranks()` is one process alone, which costs nothing."""
+    """Process `rank` of `world`; `Ranks()` is a single process, for which every method is free."""
 
     rank: int = 0
     world: int = 1
@@ -21,9 +21,9 @@ class Ranks:
 
     @classmethod
     def current(cls) -> Ranks:
-        """The ranks that the launcher started; one alone, with no process group, where there was no launcher.
+        """The processes that a launcher started; without a launcher a single one, with no process group.
 
-        Raises ValueError when a launcher started several and `accelerate` is not installed.
+        Raises ValueError when there are several and `accelerate` is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
@@ -36,16 +36,16 @@ class Ranks:
 
     @property
     def device(self) -> torch.device:
-        """Where this process should compute."""
+        """The device of this process."""
         return self.accelerator.device if self.accelerator else torch.device("cpu")
 
     def barrier(self) -> None:
-        """Waits until every rank is here."""
+        """Waits for all ranks."""
         if self.accelerator:
             self.accelerator.wait_for_everyone()
 
     def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the ranks; all must be of one dtype, and every rank must call it."""
+        """Replaces each tensor by its sum over the ranks; all of one dtype, and every rank must call it."""
         if not self.accelerator or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).to(self.device)

@@ -1,4 +1,4 @@
-"""How long work reports what happens: events are plain dicts, handed to a callable."""
+"""Progress events of long runs: plain dicts, passed to a callback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Atomic file writes, and hashes of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
-def _digest(file) -> str:  # Python 3.10 has no hashlib.file_digest
+def _digest(file: IO[bytes]) -> str:  # Python 3.10 has no hashlib.file_digest
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)
@@ -27,7 +27,7 @@ def _digest(file) -> str:  # Python 3.10 has no hashlib.file_digest
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[str]:
-    """The name of a file beside `path` that takes its place, whole, when the block ends without an error.
+    """Name of a temporary file that replaces `path` when the block ends without an error; creates the folder.
 
     Raises OSError when the folder cannot be written.
     """
@@ -46,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[str]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes a text file so that it is never seen half-written. Raises OSError when the folder cannot be written."""
+    """Writes a text file atomically. Raises OSError when the folder cannot be written."""
     path = Path(path)
     with atomic_path(path) as name:
         Path(name).write_text(text, encoding="utf-8")
@@ -55,19 +55,19 @@ def write_text(path: str | Path, text: str) -> Path:
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
-    """A file, open for writing, that appears under its name only when everything is in it.
+    """A temporary file open for writing that becomes `path` when the block ends without an error.
 
     Raises ValueError when its folder does not exist, OSError when it cannot be written.
     """
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
-    draft = path.with_name(f".{uuid4().hex}.part")  # the same folder: os.replace is atomic within one file system
+    temporary = path.with_name(f".{uuid4().hex}.part")  # the same folder: os.replace is atomic within one file system
     try:
-        with open(draft, "xb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, path)
+        os.replace(temporary, path)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
