@@ -1,4 +1,5 @@
 """The web app: widgets around the library.
 
-`app.py` builds `app.layout`; each tab has a package of its own. docs/architecture.md says which imports which.
+`app.layout` builds the page from one package a tab; `static` holds what the browser runs. docs/architecture.md draws
+which package may import which.
 """

@@ -7,7 +7,7 @@ import gradio as gr
 from bsoftmax import METHODS
 from bsoftmax.models import zoo
 
-from ..server.session import Session
+from ..compare.page import Page
 
 TEXT = """
 ## Why two heads
@@ -35,12 +35,12 @@ and a branch for your own classes. What you bring is seen by your browser alone 
 """
 
 
-def build(session: Session) -> None:
+def build(page: Page) -> None:
     """Lays the tab out, from the registries and the bundled checkpoint's metadata."""
     gr.Markdown(TEXT)
     methods = "\n".join(f"| {m.label} | {m.paper} |" for m in METHODS.values())
     gr.Markdown(f"## Methods\n| method | from |\n|---|---|\n{methods}")
-    model = session.model(zoo.DEFAULT)
+    model = page.session.model(zoo.DEFAULT)
     gr.Markdown(
         f"## The bundled model\n{model.spec.trunk}, {len(model.classes)} classes, features from `{model.spec.layer}`, "
         "trained by this project's own recipe on research photographs: for demonstration and research. "

@@ -1,4 +1,4 @@
-"""The page: title, tabs, nothing else."""
+"""The page: its title and its tabs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gradio as gr
 
 from ..compare import tab as compare_tab
 from ..compare.handlers import Handlers
+from ..compare.page import Page
 from ..evaluate import tab as evaluate_tab
 from ..methods import tab as methods_tab
 from ..server import permissions
@@ -16,28 +17,26 @@ from ..train import tab as train_tab
 from ..workspace.workspaces import Workspaces
 from . import about
 
+TABS: dict[str, Callable[[Page], None]] = {  # after Compare
+    "All methods": methods_tab.build, "Train": train_tab.build, "Evaluate": evaluate_tab.build, "About": about.build,
+}  # fmt: skip
+NEED_DATA = ("Train", "Evaluate")  # left out where training is switched off
+
 
 def build_app(session: Session) -> gr.Blocks:
     """The whole app around one session."""
     limits = permissions.data_limits()
+    workspaces = Workspaces() if limits else None
     with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(3600, 7200), analytics_enabled=False) as app:
         with gr.Row(elem_id="heading"):
             gr.Markdown("# bsoftmax\nWhat a softmax head and a sigmoid branch look at, side by side.")
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
-                controls = compare_tab.build(session)
-            with gr.Tab("All methods", id="methods") as tab:
-                methods_tab.build(session, controls, tabs, tab)
-            workspaces = None
-            if limits is not None:
-                workspaces = Workspaces()
-                with gr.Tab("Train", id="train"):
-                    train_tab.build(session, controls, tabs, limits, workspaces)
-                with gr.Tab("Evaluate", id="evaluate") as tab:
-                    evaluate_tab.build(session, controls, tabs, tab, limits, workspaces)
-            with gr.Tab("About", id="about"):
-                about.build(session)
-        on = controls
+                on = compare_tab.build(session)
+            for title, build in TABS.items():
+                if limits or title not in NEED_DATA:
+                    with gr.Tab(title) as tab:
+                        build(Page(session, on, tabs, tab, limits, workspaces))
         restored = [on.photo, on.model, on.opened, on.canvas, on.chosen, on.method, on.link]
         app.load(Handlers(session).open_link, None, restored, api_visibility="private", show_progress="hidden")
         app.unload(on_leave(session, workspaces))

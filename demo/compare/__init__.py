@@ -1,4 +1,4 @@
-"""The Compare tab: one photograph, two frames. `present` is the one function that says what is shown.
+"""The Compare tab: one photograph in equal frames, one for each source. `present` makes everything it shows.
 
-May import distort, components and server.
+`Page` is what every other tab is built from. May import distort, components and server.
 """

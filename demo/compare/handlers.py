@@ -57,6 +57,11 @@ class Handlers:
             raise ValueError("There is no photograph: upload one or choose an example.")
         return self.session.analysis(photo, model)
 
+    def explained(self, photo: str | None, model: str, chosen: str | int) -> tuple[Analysis, int]:
+        """The photograph under the model, and the number of the chosen class. Raises ValueError for an unknown one."""
+        analysis = self.analysis(photo, model)
+        return analysis, analysis.model.class_number(chosen)
+
     @error_notices
     def analyse(
         self, photo: str | None, model: str, method: str | None = None, link: dict[str, Any] | None = None
@@ -76,8 +81,7 @@ class Handlers:
         self, photo: str | None, model: str, chosen: str | int, method: str, progress: gr.Progress = gr.Progress()
     ) -> MapData:
         """Maps of one class under one method, for every evidence source, with and without the positive clamp."""
-        analysis = self.analysis(photo, model)
-        k = analysis.model.class_number(chosen)
+        analysis, k = self.explained(photo, model, chosen)
         return to_browser(analysis, present(analysis, k, method, ticker(progress)))
 
     @error_notices
@@ -90,15 +94,14 @@ class Handlers:
     @error_notices
     def export(self, photo: str | None, model: str, chosen: str | int, method: str, file: str) -> str:
         """Writes the comparison as figure.png, figure.pdf or maps.npz and returns its path."""
-        analysis = self.analysis(photo, model)
-        return exports.comparison(analysis, analysis.model.class_number(chosen), method, file)
+        return exports.comparison(*self.explained(photo, model, chosen), method, file)
 
     @error_notices
     def stand(self, photo: str | None, model: str, chosen: str | int, method: str) -> str:
         """How far the softmax head is from centred, and which shift this photograph's map survives."""
-        analysis = self.analysis(photo, model)
+        analysis, k = self.explained(photo, model, chosen)
         with analysis.lock:
-            return panel.gauge_report(analysis, analysis.model.class_number(chosen), method)
+            return panel.gauge_report(analysis, k, method)
 
     @error_notices
     def distorted(self, kind: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> str:

@@ -1,4 +1,4 @@
-"""Widgets of our own: the canvases that draw maps in the browser, the report view, inputs and error notices.
+"""Components of our own: canvases that draw maps in the browser, the report, inputs, files for the page to hand out.
 
 May import bsoftmax alone.
 """

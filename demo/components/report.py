@@ -24,7 +24,7 @@ class Report(Scripted):
 
     data_model = ReportData
     name = "components/report"
-    scripts = ("components/report.js",)
+    scripts = ("components/dom.js", "components/report.js")
 
 
 def text(words: str, tone: str = "plain") -> Block:

@@ -1,4 +1,4 @@
-"""The Distort panel: what the browser needs to redraw maps under a shift, and redrawing on the server where it cannot.
+"""The Distort panel's data: what the browser redraws shifted maps from, and the redrawing here of heads it cannot.
 
 May import server.
 """

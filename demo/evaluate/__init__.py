@@ -1,4 +1,4 @@
-"""The Evaluate tab: images in, a table of every method, source and clamp out.
+"""The Evaluate tab: from images to a table of every method, source and clamp.
 
-May import workspace and what it may.
+May import workspace, compare, components and server.
 """

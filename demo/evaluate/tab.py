@@ -10,13 +10,11 @@ import gradio as gr
 from bsoftmax import METHODS
 from bsoftmax.data.limits import Limits, describe
 
-from ..compare.tab import Controls
+from ..compare.page import Page
 from ..components.inputs import Menu, endpoint, named_outputs
 from ..components.report import Report
-from ..server.session import Session
 from ..workspace import layout
 from ..workspace.layout import COMPARE, Widgets, select
-from ..workspace.workspaces import Workspaces
 from .handlers import EvaluateHandlers
 from .plan import EXPLAINED, MEASURES, EvalSettings
 from .results import CURVES, FILES, GROUPS
@@ -34,16 +32,14 @@ VIEW = f"measured metric whose best worst {' '.join(CURVES)}"
 RULES = {"standard": "The WSOL benchmark's", "official": "The paper's code"}
 
 
-def build(
-    session: Session, controls: Controls, tabs: gr.Tabs, tab: gr.Tab, limits: Limits, workspaces: Workspaces
-) -> None:
+def build(page: Page) -> None:
     """Lays the tab out and wires it."""
-    handlers = EvaluateHandlers(session, workspaces, limits)
-    on = layout.compare_widgets(controls, tabs)
+    handlers = EvaluateHandlers(page.session, page.workspaces, page.limits)
+    on = layout.compare_widgets(page)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300, elem_id="evaluate-controls"):
             gr.Markdown(INTRO)
-            on |= _sources(limits)
+            on |= _sources(page.limits)
             on |= _settings()
             on["go"] = gr.Button("Evaluate", variant="primary", interactive=False, elem_id="evaluate-go")
         with gr.Column(scale=5, min_width=320, elem_id="evaluate-stage"):
@@ -53,7 +49,7 @@ def build(
                 "Your images will be described here before they are measured.", "images to measure",
                 "evaluate-preview", "evaluate-samples",
             )  # fmt: skip
-    _wire_data(handlers, on, tab)
+    _wire_data(handlers, on, page.tab)
     results = f"protocol command group by_method {VIEW} {' '.join(FILES)}"
     names = ("evaluate", "evaluate_stop", "evaluate_discard")
     layout.wire_job(on, handlers, handlers.evaluate, _settings_of(on), results, names)

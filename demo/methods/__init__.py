@@ -1,4 +1,4 @@
-"""The All methods tab: every method of one photograph in a grid.
+"""The All methods tab: one photograph under every method, in a grid.
 
-May import compare and what it may.
+May import compare, distort, components and server.
 """

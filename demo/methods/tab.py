@@ -9,11 +9,10 @@ import gradio as gr
 from bsoftmax import METHODS
 
 from ..compare.handlers import Handlers, ticker, to_browser
+from ..compare.page import Page
 from ..compare.present import overview, present
-from ..compare.tab import Controls
 from ..components.canvas import GridCanvas, MapData
 from ..components.inputs import error_notices
-from ..server.session import Session
 
 
 class GridHandlers(Handlers):
@@ -22,18 +21,16 @@ class GridHandlers(Handlers):
     @error_notices
     def overview(self, photo: str | None, model: str, chosen: str | int) -> MapData:
         """Maps of one class under every quick method, for every evidence source."""
-        analysis = self.analysis(photo, model)
-        return to_browser(analysis, overview(analysis, analysis.model.class_number(chosen)))
+        analysis, k = self.explained(photo, model, chosen)
+        return to_browser(analysis, overview(analysis, k))
 
     @error_notices
     def overview_slow(
         self, photo: str | None, model: str, chosen: str | int, progress: gr.Progress = gr.Progress()
     ) -> MapData:
         """The same with the slow methods, which run the trunk once a channel."""
-        analysis = self.analysis(photo, model)
-        return to_browser(
-            analysis, overview(analysis, analysis.model.class_number(chosen), slow=True, tick=ticker(progress))
-        )
+        analysis, k = self.explained(photo, model, chosen)
+        return to_browser(analysis, overview(analysis, k, slow=True, tick=ticker(progress)))
 
     @error_notices
     def pick(self, photo: str | None, model: str, chosen: str | int, event: gr.EventData) -> tuple[Any, Any, Any]:
@@ -41,17 +38,17 @@ class GridHandlers(Handlers):
         method = str(event.value if hasattr(event, "value") else event._data)
         if method not in METHODS:
             return gr.skip(), gr.skip(), gr.skip()
-        analysis = self.analysis(photo, model)
-        data = to_browser(analysis, present(analysis, analysis.model.class_number(chosen), method))
+        analysis, k = self.explained(photo, model, chosen)
+        data = to_browser(analysis, present(analysis, k, method))
         return gr.Tabs(selected="compare"), gr.Dropdown(value=method), data
 
 
-def build(session: Session, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None:
+def build(page: Page) -> None:
     """Lays out the grid; it is computed when the tab is opened."""
-    handlers = GridHandlers(session)
+    handlers, controls = GridHandlers(page.session), page.controls
     grid = GridCanvas(label="all methods", elem_id="grid")
     slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
     seen = [controls.photo, controls.model, controls.chosen]
-    tab.select(handlers.overview, seen, grid, api_name="overview", show_progress="hidden", concurrency_limit=4)
+    page.tab.select(handlers.overview, seen, grid, api_name="overview", show_progress="hidden", concurrency_limit=4)
     slow.click(handlers.overview_slow, seen, grid, api_name="overview_slow", concurrency_limit=2)
-    grid.pick(handlers.pick, seen, [tabs, controls.method, controls.canvas], api_visibility="private")
+    grid.pick(handlers.pick, seen, [page.tabs, controls.method, controls.canvas], api_visibility="private")

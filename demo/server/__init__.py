@@ -1,4 +1,4 @@
-"""What the server keeps between requests, without widgets: models, analysed photographs, visitors' own models.
+"""State on the server, without widgets: what is permitted, opened models, analysed photographs, user models, the Hub.
 
 May import bsoftmax alone.
 """

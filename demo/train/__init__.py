@@ -1,4 +1,4 @@
-"""The Train tab: images in, a softmax head and a sigmoid branch out.
+"""The Train tab: from images to a softmax head and a sigmoid branch.
 
-May import workspace and what it may.
+May import workspace, compare, components and server.
 """

@@ -10,13 +10,11 @@ from bsoftmax.data.limits import Limits, describe
 from bsoftmax.models import zoo
 from bsoftmax.models.backbones import BACKBONES
 
-from ..compare.tab import Controls
+from ..compare.page import Page
 from ..components.inputs import endpoint, named_outputs
 from ..components.report import Report
-from ..server.session import Session
 from ..workspace import layout
 from ..workspace.layout import Widgets, select
-from ..workspace.workspaces import Workspaces
 from .handlers import TrainHandlers
 from .settings import LABELS, RANGES, STAGES, STARTS, Settings
 
@@ -26,14 +24,14 @@ INTRO = (
 )
 
 
-def build(session: Session, controls: Controls, tabs: gr.Tabs, limits: Limits, workspaces: Workspaces) -> None:
+def build(page: Page) -> None:
     """Lays the tab out and wires it."""
-    handlers = TrainHandlers(session, workspaces, limits)
-    on = layout.compare_widgets(controls, tabs)
+    handlers = TrainHandlers(page.session, page.workspaces, page.limits)
+    on = layout.compare_widgets(page)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300, elem_id="train-controls"):
             gr.Markdown(INTRO)
-            on |= _sources(limits)
+            on |= _sources(page.limits)
             on |= _settings()
             on["go"] = gr.Button("Train", variant="primary", interactive=False, elem_id="train-go")
         with gr.Column(scale=5, min_width=320, elem_id="train-stage"):

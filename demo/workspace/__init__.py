@@ -1,4 +1,4 @@
-"""What Train and Evaluate share: a visitor's folder, data set and running job.
+"""Shared by Train and Evaluate: a session's workspace, its data set, its job in a child process, their layout.
 
-May import compare and what it may.
+May import compare, components and server.
 """

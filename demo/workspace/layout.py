@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..compare.tab import Controls
+from ..compare.page import Page
 from ..components.inputs import endpoint, named_outputs
 from ..components.report import Report, ReportData, text
 from ..server import permissions
@@ -19,10 +19,10 @@ JOB = "status run go timer stop discard curves"  # set by every step of a job
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def compare_widgets(controls: Controls, tabs: gr.Tabs) -> Widgets:
+def compare_widgets(page: Page) -> Widgets:
     """The widgets of Compare that handlers here read or set, by name."""
     names = ("photo", "model", "opened", "canvas", "chosen", "method", "user_examples")
-    return {"tabs": tabs, **{name: getattr(controls, name) for name in names}}
+    return {"tabs": page.tabs, **{name: getattr(page.controls, name) for name in names}}
 
 
 def select(on: Widgets, names: str) -> list[Any]:

@@ -1,7 +1,6 @@
 // The Compare tab: identical frames over one photograph. Nothing here asks the server for anything but a new value's
 // files. User strings (class and file names) go in by textContent and setAttribute only.
 
-const $ = (selector, root = element) => root.querySelector(selector);
 const BLANK = 'Blank: all weighted evidence here is negative.';
 const COLLAPSED = 'Blank: now all weighted evidence is negative. This is sign collapse.';
 const luts = Object.fromEntries(Object.entries(props.luts).map(([name, table]) => [name, Draw.lut(table)]));
@@ -14,14 +13,6 @@ const distortPanel = bindDistortPanel($('.distort'), {
 // Everything drawn follows from this object. A column's `base(view)` is the server's map, `map(view)` the distorted one: a
 // new array when it has changed.
 const state = { data: null, columns: [], view: settings.values, cursor: null, fresh: false, summary: null, loads: 0 };
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-function setVisible(node, visible) {
-  if (node.hidden === visible) node.hidden = !visible;
-}
 
 // ---- data ----------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-// The legend of one frame, and its map described in words. The helpers $, setText and setVisible are the component's (compare.js).
+// The legend of one frame, and its map described in words.
 /** The colours under a frame and what their ends mean, with marks at the box's threshold and at the cursor's value. */
 function drawFrameLegend(legend, { field, limits, lut }, { view, cursor }) {
   const bar = $('.bar', legend);

@@ -1,5 +1,5 @@
 // Arithmetic of class-activation maps: no page, no drawing, so that a test can evaluate this file alone and hold it
-// against torch. A component's script is maps.js, draw.js and its own files, joined in canvas.py.
+// against torch. A component's script is joined from its files in canvas.py.
 const Maps = (() => {
   const SIDE = 224; // the upsampled map, as in the localisation protocol
   const A = -0.75; // torch's cubic constant

@@ -1,14 +1,7 @@
 // A report of sentences, lists, tables and a bar. Python sends its blocks (`value.blocks`); every string goes in by
 // textContent. A block that has not changed keeps its node, so that nothing flickers or is read aloud twice.
-const report = element.querySelector('.report');
+const report = $('.report');
 let drawn = []; // {json, node} of each block
-
-function make(tag, className = '', text = '') {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
 
 const DRAW = {
   title: ({ text }) => make('h2', '', text),

@@ -16,5 +16,5 @@ function fillBar(row, { name, value, text }, explained) {
   row.classList.toggle('explained', explained);
   if (label.textContent !== name) label.textContent = label.title = name;
   track.style.setProperty('--part', Math.min(1, Math.max(0, Number(value) || 0)));
-  if (number.textContent !== written) number.textContent = written;
+  setText(number, written);
 }

@@ -114,10 +114,6 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     Readout.typeset(find('.equation'), Readout.equation(s, { method, cells: grid[0] * grid[1], flipped: flipped()[0], clamped }));
   }
 
-  function setText(node, text) {
-    if (node.textContent !== text) node.textContent = text;
-  }
-
   const spokenSummary = () => `Largest change of a probability ${find('[data-out=dp]').textContent}, map correlation ${find('[data-out=rho]').textContent}. ${find('.explanation').textContent}`;
 
   function trouble(text) {

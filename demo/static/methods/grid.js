@@ -1,16 +1,8 @@
 // The "All methods" tab: a row for each method, a column for each source. A picked row tells Python its method.
-const $ = (selector, root = element) => root.querySelector(selector);
 const SIDE = 112; // a thumbnail needs no more
 const OPACITY = 0.55;
 const table = Draw.lut(props.luts.turbo);
 const state = { data: null, cells: [], fresh: false, loads: 0 };
-
-function make(tag, className, text = '') {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
 
 async function load(value) {
   const turn = ++state.loads; // a later value makes this one stale
