@@ -1,4 +1,4 @@
-"""Options that several commands take, worded alike."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODEL_HELP = "see `bsoftmax models`; default %(default)s"
 
 
 def add_model(sub: argparse.ArgumentParser, *also: str) -> None:
-    """--model, which `also` may call by other names, and --weights."""
+    """--model, with the other names `also`, and --weights."""
     sub.add_argument(*also, "--model", dest="model", default=zoo.DEFAULT, help=MODEL_HELP)
     add_weights(sub)
 
@@ -27,12 +27,12 @@ def add_class(sub: argparse.ArgumentParser) -> None:
 
 
 def add_method(sub: argparse.ArgumentParser) -> None:
-    """--method, of those that look at one."""
+    """--method."""
     sub.add_argument("--method", choices=METHODS, help="default cam")
 
 
 def add_long_running(sub: argparse.ArgumentParser, kept: str, name: str) -> None:
-    """What a job that another program starts and follows takes; `kept`: what a stop keeps, `name`: what says it."""
+    """The options of a long job; `kept`: what a stop keeps, `name`: where --called appears (both for the help)."""
     sub.add_argument("--events", action="store_true", help="print one JSON object a line instead of bars")
     sub.add_argument("--stop-file", help=f"stop and keep what was {kept} when this file appears (Ctrl-C does the same)")
     sub.add_argument("--nice", type=int, default=0, help="lower the priority by this much")

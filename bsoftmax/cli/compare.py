@@ -1,4 +1,4 @@
-"""bsoftmax compare: two results of `evaluate` side by side."""
+"""bsoftmax compare: two results of `evaluate`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `compare` takes."""
+    """The options of `compare`."""
     sub.add_argument("first", metavar="A", help="results.json, or the folder it is in")
     sub.add_argument("second", metavar="B")
     sub.add_argument("--anyway", action="store_true", help="even of different images")

@@ -1,4 +1,4 @@
-"""What the commands share: progress bars, events as lines or as JSON, stopping, and where things are kept."""
+"""Shared by the commands: progress bars, events as lines or JSON, stopping, the cache folder, the view of an image."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from ..cams.view import Tick, View
 from ..images.read import read_rgb
 from ..models.dual_branch import DualBranch
 from ..utils.events import Emit, Event
+from ..utils.text import error_sentence
 
-SHOWN_SIDE = 1024  # pixels kept of a picture's longer side for figures
+SHOWN_SIDE = 1024  # pixels of an image's longer side in figures
 LOCAL_OPTIONS = {"--cache": 1, "--events": 0, "--stop-file": 1, "--nice": 1, "--called": 1, "--out": 1, "--workers": 1,
                  "--device": 1}  # fmt: skip
-LISTED = 20  # files passed over that are named one by one
+LISTED = 20  # skipped files named one by one
 
 
 def progress_bar(total: int, what: str) -> tqdm[Any]:
-    """A progress bar on stderr, gone when it is done."""
+    """A progress bar on stderr, removed at the end."""
     return tqdm(total=total, desc=what, file=sys.stderr, dynamic_ncols=True, leave=False)
 
 
 def ticker(bar: tqdm[Any]) -> Tick:
-    """What moves a bar: called with how much is done, and of how much."""
+    """A callback (done, total) that moves the bar."""
     return lambda done, total: bar.update(done - bar.n)
 
 
 class EventPrinter:
-    """Events of training, measuring and reproducing as lines and one progress bar, for people."""
+    """Prints the events of a run as lines and one progress bar; `on_<event>` handles an event."""
 
     def __enter__(self) -> EventPrinter:
         self.bar: tqdm[Any] | None = None
@@ -58,12 +59,12 @@ class EventPrinter:
             handler(event)
 
     def on_stage(self, event: Event) -> None:
-        """A new stage begins: its bar is a new one."""
+        """Begins a stage with a new bar."""
         self.close()
         self.counted = False
 
     def on_done(self, event: Event) -> None:
-        """The work is finished."""
+        """Removes the bar at the end."""
         self.close()
 
     def on_progress(self, event: Event) -> None:
@@ -72,7 +73,7 @@ class EventPrinter:
         self.move(event["done"], event["total"], event.get("stage", "images"))
 
     def move(self, done: int, total: int, what: str) -> tqdm[Any]:
-        """The bar, at `done` of `total`."""
+        """Moves the bar to `done` of `total` and returns it."""
         if self.bar is None:
             self.bar = progress_bar(total, what)
         self.bar.update(done - self.bar.n)
@@ -80,7 +81,7 @@ class EventPrinter:
 
 
 def print_events(work: Callable[[Emit], object]) -> None:
-    """Does some work and prints its events, one JSON object a line, for programs; its errors are events too."""
+    """Runs `work` and prints its events and its error as one JSON object a line, for other programs."""
 
     def emit(event: Event) -> None:
         print(json.dumps(event), flush=True)
@@ -88,19 +89,12 @@ def print_events(work: Callable[[Emit], object]) -> None:
     try:
         work(emit)
     except (ValueError, OSError) as error:
-        emit({"event": "error", "message": sentence(error)})
+        emit({"event": "error", "message": error_sentence(error)})
         raise SystemExit(2) from None
 
 
-def sentence(error: Exception) -> str:
-    """An error in words for a person: ours say it themselves, the system's by its own short text."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"The system refused a file: {error.strerror}; free some space or check the folder's permissions."
-    return str(error)
-
-
 def stop_requested(path: str | None) -> Callable[[], bool]:
-    """Whether the file `path` has appeared or Ctrl-C was pressed once; pressed again it ends the program at once."""
+    """A function that is True once the file `path` exists or Ctrl-C was pressed; pressed again it ends the program."""
     pressed: list[int] = []
 
     def press(number: int, frame: FrameType | None) -> None:
@@ -113,19 +107,19 @@ def stop_requested(path: str | None) -> Callable[[], bool]:
 
 
 def lower_priority(by: int) -> None:
-    """Lowers the priority of this process, where the system can."""
+    """Lowers the priority of this process, where the system supports it."""
     if by and hasattr(os, "nice"):
         os.nice(by)
 
 
 def cache_folder(named: str | None) -> Path:
-    """Where features and unpacked archives are kept: the folder named, else $BSOFTMAX_CACHE, else ~/.cache/bsoftmax."""
+    """The folder of features and unpacked archives: as named, else $BSOFTMAX_CACHE, else ~/.cache/bsoftmax."""
     return Path(named or os.environ.get("BSOFTMAX_CACHE") or Path.home() / ".cache" / "bsoftmax")
 
 
 def repeatable(options: argparse.Namespace) -> tuple[str, ...]:
-    """The words that repeat the run elsewhere: without where this machine keeps things."""
-    words, kept = list(options.words), ["bsoftmax"]
+    """The command that repeats the run on another machine: without LOCAL_OPTIONS, --out by its name alone."""
+    words, command = list(options.words), ["bsoftmax"]
     called = f"./{options.called}" if (options.called or "").startswith("-") else options.called
     while words:
         word = words.pop(0)
@@ -133,17 +127,17 @@ def repeatable(options: argparse.Namespace) -> tuple[str, ...]:
         if name in LOCAL_OPTIONS:
             del words[: 0 if joined else LOCAL_OPTIONS[name]]
         else:
-            kept.append(called if called and word == options.data else word)
-    return (*kept, "--out", Path(options.out).name)
+            command.append(called if called and word == options.data else word)
+    return (*command, "--out", Path(options.out).name)
 
 
 def listed(words: str | None) -> tuple[str, ...] | None:
-    """The words of a comma-separated option, each once; None where it was not given."""
+    """The values of a comma-separated option, each once; None where it was not given."""
     return tuple(dict.fromkeys(word.strip() for word in words.split(",") if word.strip())) if words else None
 
 
 def open_view(model: DualBranch, path: str | Path, class_name: str | None) -> tuple[Image.Image, View, int]:
-    """Picture, view and explained class (default: the predicted one) of one photograph; prints both."""
+    """Image, view and explained class (default: the predicted one) of a file; prints both classes."""
     image = read_rgb(path, side=SHOWN_SIDE)
     view = View(model, model.preprocess(image))
     p = view.logits("softmax").softmax(1)[0]

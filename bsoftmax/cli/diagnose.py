@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `diagnose` takes."""
+    """The options of `diagnose`."""
     sub.add_argument("model", nargs="?", default=zoo.DEFAULT, help=MODEL_HELP)
     sub.add_argument("--image", dest="images", action="append", default=[], help="repeat for several")
     add_weights(sub)

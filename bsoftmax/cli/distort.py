@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> None:
             write_gif(out, image, view, k, method, distortion, ticker(bar))
     else:
         save_figure(before_after(image, label, methods.METHODS[method].label, outcome, distortion), out)
-    said = {"image": options.image, "model": options.model, "class": model.classes[k], "method": method}
-    said |= {"distortion": effects.protocol(distortion), "tau": effects.TAU, **outcome.numbers}
+    numbers = {"image": options.image, "model": options.model, "class": model.classes[k], "method": method}
+    numbers |= {"distortion": effects.protocol(distortion), "tau": effects.TAU, **outcome.numbers}
     with atomic_open(out.with_suffix(".json")) as file:
-        file.write(json.dumps(said, indent=2).encode())
+        file.write(json.dumps(numbers, indent=2).encode())
     print(f"{distortion.equation()}: max |dp| {outcome.numbers['max_dp']:.1e}")
     for source, moved in outcome.numbers["maps"].items():
         print(f"  {source:9} rank correlation {moved['spearman']:.3f}, box IoU {moved['box_iou']:.3f}")
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `distort` takes."""
+    """The options of `distort`."""
     sub.add_argument("image", metavar="IMAGE")
     sub.add_argument("--channel", dest="channels", type=int, action="append", help="repeat for several")
     sub.add_argument("--delta", type=float, default=0.0, help="added to these channels (Eq. 9)")

@@ -37,24 +37,24 @@ METRICS_SHOWN = (
 def run(options: argparse.Namespace) -> None:
     """Measures fidelity and localisation of maps: every method x source x clamp, with intervals."""
     lower_priority(options.nice)
-    asked, stop = _run_of(options), stop_requested(options.stop_file)
+    evaluation, stop = _evaluation(options), stop_requested(options.stop_file)
     if options.events:
-        print_events(lambda emit: evaluate(asked, emit, stop, workers=options.workers))
+        print_events(lambda emit: evaluate(evaluation, emit, stop, workers=options.workers))
         return
     with EvaluationPrinter() as printer:
-        done = evaluate(asked, printer, stop, workers=options.workers)
+        done = evaluate(evaluation, printer, stop, workers=options.workers)
     if not done:  # another rank than the first
         return
     found = json.loads(Path(done["results"]).read_text(encoding="utf-8"))
     print(text_table(found))
-    for name, why in found["unreadable"]:
-        print(f"counted out: {name} ({why})")
+    for name, reason in found["unreadable"]:
+        print(f"counted out: {name} ({reason})")
     if not found["complete"]:
         print(f"stopped: {found['n']} of {found['asked']} images; the same command goes on")
     print(f"wrote {', '.join(done['files'])}")
 
 
-def _run_of(options: argparse.Namespace) -> EvalRun:
+def _evaluation(options: argparse.Namespace) -> EvalRun:
     clamps = ("off", "on") if options.clamps == "both" else (options.clamps,)
     return EvalRun(
         options.data, Path(options.out), options.model, options.weights, options.split, listed(options.methods),
@@ -66,21 +66,21 @@ def _run_of(options: argparse.Namespace) -> EvalRun:
 
 
 class EvaluationPrinter(EventPrinter):
-    """The events of an evaluation as lines and a bar."""
+    """Prints the events of an evaluation."""
 
     def on_data(self, event: Event) -> None:
-        """What is measured."""
+        """Prints the images, columns and notes."""
         print(f"{event['n']} images of {event['split']} ({event['layout']}), {len(event['columns'])} columns")
         for note in event["notes"]:
             print(f"note: {note}")
 
     def on_size(self, event: Event) -> None:
-        """How much there is to do."""
+        """Prints the number of trunk passes."""
         print(f"at most {event['passes']:,} passes through the trunk for {event['maps']} distinct maps an image")
 
 
 def text_table(found: dict[str, Any]) -> str:
-    """The table as text: one line a column; a star where the paired interval of the difference leaves out 0."""
+    """The results as text: one line a column; a star where the paired interval of the difference excludes 0."""
     names = [name for name in METRICS_SHOWN if any(name in c["metrics"] for c in found["columns"])]
     rows = [["", *(title(name) for name in names)]]
     for c in found["columns"]:
@@ -93,12 +93,14 @@ def text_table(found: dict[str, Any]) -> str:
 def _cell(column: dict[str, Any], name: str) -> str:
     if name not in column["metrics"]:
         return ""
-    apart = column["difference"].get(name)
-    return interval_of(column["metrics"][name]) + ("*" if apart and (apart["low"] > 0 or apart["high"] < 0) else "")
+    difference = column["difference"].get(name)
+    return interval_of(column["metrics"][name]) + (
+        "*" if difference and (difference["low"] > 0 or difference["high"] < 0) else ""
+    )
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `evaluate` takes."""
+    """The options of `evaluate`."""
     add = sub.add_argument
     add("data", help="a folder or .zip in any layout that train reads, with boxes.csv or masks/ for localisation")
     add_model(sub)

@@ -26,8 +26,8 @@ from .console import open_view
 
 CLAMPS = {"paper": None, "on": True, "off": False}
 FORMATS = {"png": (".png",), "npz": (".npz",), "both": (".png", ".npz")}
-MOST_ROWS = 60  # of one figure: beyond, a reader sees stamps, and the picture takes gigabytes to draw
-OPTIONS = "options.json"  # what the files of a folder were made with
+MAX_ROWS = 60  # of one figure; more take gigabytes to draw, and each is tiny
+OPTIONS = "options.json"  # those of all files in a folder
 
 Maps = dict[str, np.ndarray]
 
@@ -41,13 +41,13 @@ def run(options: argparse.Namespace) -> None:
     model = zoo.open_model(options.model, options.weights)
     options.method = options.method or [methods.default(model)]
     options.source = options.source or ["softmax", "sigmoid" if model.sigmoid is not None else "log-odds"]
-    (_each if into_folder else _together)(options, model, photographs)
+    (_write_folder if into_folder else _write_one)(options, model, photographs)
 
 
 def find_photographs(given: Sequence[str]) -> dict[str, Path]:
-    """Name -> path of every photograph given, those of folders (and of the folders in them) by their path from there.
+    """Name -> path of every photograph; those of folders and their subfolders are named by the path below the folder.
 
-    A name met twice becomes the path as it was given. Raises ValueError for a folder without photographs.
+    Names that occur twice are replaced by the path as given. Raises ValueError for a folder without photographs.
     """
     found: list[tuple[str, Path]] = []
     for word in given:
@@ -67,34 +67,34 @@ def find_photographs(given: Sequence[str]) -> dict[str, Path]:
 
 def _check_rows(options: argparse.Namespace, photographs: int) -> None:
     rows = photographs * len(options.method or [""])
-    if Path(options.out).suffix.lower() != ".npz" and rows > MOST_ROWS:
+    if Path(options.out).suffix.lower() != ".npz" and rows > MAX_ROWS:
         raise ValueError(
-            f"Expected at most {MOST_ROWS} rows in one figure, got {rows}: name a folder as --out (a name that ends in "
+            f"Expected at most {MAX_ROWS} rows in one figure, got {rows}: name a folder as --out (a name that ends in "
             "/), which then gets a file for each photograph."
         )
 
 
-def _together(options: argparse.Namespace, model: DualBranch, photographs: dict[str, Path]) -> None:
-    """One figure, or one file of maps, of all photographs."""
+def _write_one(options: argparse.Namespace, model: DualBranch, photographs: dict[str, Path]) -> None:
+    """Writes one figure, or one file of maps, of all photographs."""
     rows: list[Row] = []
     maps: Maps = {}
     for name, path in tqdm(photographs.items(), "explain", file=sys.stderr, disable=len(photographs) < 2, leave=False):
-        some, arrays = explained(options, model, name, path)
-        rows += some
+        its_rows, arrays = explained(options, model, name, path)
+        rows += its_rows
         maps |= arrays
     _write(Path(options.out), options, model, rows, maps)
     print(f"wrote {options.out}")
 
 
-def _each(options: argparse.Namespace, model: DualBranch, photographs: dict[str, Path]) -> None:
-    """A file for each photograph, streaming; those that are there already are left as they are."""
+def _write_folder(options: argparse.Namespace, model: DualBranch, photographs: dict[str, Path]) -> None:
+    """Writes a file for each photograph; existing ones are kept."""
     folder = Path(options.out)
-    _claim(folder, options, model)
+    _check_options(folder, options, model)
     targets = {name: list(target) for name, target in file_names(folder, photographs, FORMATS[options.format])}
     todo = [name for name in photographs if not all(target.is_file() for target in targets[name])]
     if len(todo) < len(photographs):
         print(f"{len(photographs) - len(todo)} of {len(photographs)} photographs are done already")
-    made, unreadable = 0, []
+    written, unreadable = 0, []
     for name in tqdm(todo, "explain", file=sys.stderr, leave=False):
         try:
             rows, maps = explained(options, model, name, photographs[name])
@@ -104,35 +104,35 @@ def _each(options: argparse.Namespace, model: DualBranch, photographs: dict[str,
         for target in targets[name]:
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, options, model, rows, maps)
-        made += 1
+        written += 1
     for line in unreadable:
         print(line)
     if unreadable and len(unreadable) == len(photographs):
         raise ValueError(f"None of the {len(photographs)} photographs could be read.")
-    print(f"wrote the maps of {made} photographs into {folder}")
+    print(f"wrote the maps of {written} photographs into {folder}")
 
 
-def _claim(folder: Path, options: argparse.Namespace, model: DualBranch) -> None:
-    """Writes what the folder's files are made with. Raises ValueError for a folder whose files were made otherwise."""
-    made_with = {
+def _check_options(folder: Path, options: argparse.Namespace, model: DualBranch) -> None:
+    """Writes the options of a folder's files. Raises ValueError when it has files made with others."""
+    current = {
         "model": Path(options.model).name, "frozen_sha256": model.frozen_hash(), "methods": options.method,
         "sources": options.source, "class": options.class_name, "clamp": options.clamp, "scale": options.scale,
     }  # fmt: skip
     path = folder / OPTIONS
     try:
-        there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else made_with
+        existing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else current
     except ValueError:
-        there = None
-    if there != made_with:
+        existing = None
+    if existing != current:
         raise ValueError(
             f"{options.out!r} holds maps made with another model or other options ({OPTIONS} says which): name another "
             "folder as --out, or delete it."
         )
-    write_text(path, json.dumps(made_with, indent=1))
+    write_text(path, json.dumps(current, indent=1))
 
 
 def file_names(folder: Path, names: Sequence[str] | dict[str, Path], endings: Sequence[str]) -> Iterator[Any]:
-    """(name, files) of every photograph: its name with another ending, or behind its own where two would be one."""
+    """(name, files) of every photograph: its name with another suffix, appended where two files would collide."""
     stems = [str(Path(name).with_suffix("")) for name in names]
     for name, stem in zip(names, stems):
         inside = Path(name if stems.count(stem) > 1 else stem)
@@ -141,7 +141,7 @@ def file_names(folder: Path, names: Sequence[str] | dict[str, Path], endings: Se
 
 
 def explained(options: argparse.Namespace, model: DualBranch, name: str, path: Path) -> tuple[list[Row], Maps]:
-    """The rows of a figure and the raw maps of one photograph: one pass of the trunk."""
+    """The rows of a figure and the raw maps of one photograph, by one trunk pass."""
     image, view, k = open_view(model, path, options.class_name)
     rows: list[Row] = []
     maps: Maps = {}
@@ -163,7 +163,7 @@ def _write(path: Path, options: argparse.Namespace, model: DualBranch, rows: Seq
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `explain` takes."""
+    """The options of `explain`."""
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
     sub.add_argument("--source", action="append", choices=SOURCES, help="repeat for several; default softmax, sigmoid")
     sub.add_argument("--method", action="append", choices=methods.METHODS, help="repeat for several; default cam")

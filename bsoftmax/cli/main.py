@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bsoftmax: stopped; what was written is kept.", file=sys.stderr)
         return 130
     finally:
-        # ranks that end without it may abort one another
+        # without it, a rank that ends can abort the others
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    whole = argparse.ArgumentParser("bsoftmax", description="What a softmax head and a sigmoid branch look at.")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    root = argparse.ArgumentParser("bsoftmax", description="What a softmax head and a sigmoid branch look at.")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         sub = commands.add_parser(name, help=module.run.__doc__, description=module.run.__doc__)
         module.add_options(sub)
         sub.set_defaults(run=module.run)
-    return whole
+    return root

@@ -27,4 +27,4 @@ def run(options: argparse.Namespace) -> None:
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `models` takes: nothing."""
+    """`models` has no options."""

@@ -1,4 +1,4 @@
-"""bsoftmax pretrain: a small trunk and its softmax head, from nothing."""
+"""bsoftmax pretrain: a small trunk and its softmax head, from scratch."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def run(options: argparse.Namespace) -> None:
             if step.val_accuracy is not None:
                 score = step.val_accuracy
                 bar.write(f"epoch {step.epoch + 1}/{step.epochs}: val top-1 {score:.2f} %, {step.seconds:.0f} s")
-    made = {"command": options.command_line, "recipe": recipe.describe(), "data": _described(train, val)}
+    training = {"command": options.command_line, "recipe": recipe.describe(), "data": _describe(train, val)}
     stride = recipe.stages[-1].output_stride
     parts = backbones.build(recipe.trunk, None, len(train.classes), stride)
-    spec = Spec(recipe.trunk, train.classes, parts.preprocessing, parts.layer, stride, {}, {"trunk": made})
+    spec = Spec(recipe.trunk, train.classes, parts.preprocessing, parts.layer, stride, {}, {"trunk": training})
     model = DualBranch(parts, spec)
     model.load_state_dict(averaged_weights(state), strict=False)
     model.save(options.out, half=True)
     print(f"wrote {options.out}; val top-1 in the last epoch: {'not run' if score is None else f'{score:.2f} %'}")
 
 
-def _described(*splits: ImageSet) -> dict[str, dict[str, object]]:
+def _describe(*splits: ImageSet) -> dict[str, dict[str, object]]:
     return {s.root.name: {"images": len(s), "sha256": s.fingerprint()} for s in splits}
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `pretrain` takes."""
+    """The options of `pretrain`."""
     sub.add_argument("data", help="folder with train/<class>/ and val/<class>/")
     sub.add_argument("--out", required=True, help="the .safetensors file to write")
     sub.add_argument("--seed", type=int, default=0)

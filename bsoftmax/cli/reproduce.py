@@ -1,4 +1,4 @@
-"""bsoftmax reproduce: the paper's tables, run again."""
+"""bsoftmax reproduce: the experiments of the paper's tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..evaluation.protocol import PRECISIONS
 from ..paper import published
 from ..paper.presets import Reproduction
 from ..paper.reproduction import reproduce
-from ..paper.side_by_side import labels_of, numbers_of
+from ..paper.side_by_side import row_labels, row_numbers
 from ..utils.events import Event
 from .console import EventPrinter, cache_folder, listed, repeatable, stop_requested
 
@@ -21,14 +21,14 @@ HEADS = ("backbone", "method", "metric", "protocol", "paper", "+ Ours", "Δ", "h
 def run(options: argparse.Namespace) -> None:
     """Trains and measures what the paper's Table 1 or 2 has, and puts its numbers beside those found."""
     with ReproductionPrinter() as printer:
-        done = reproduce(_run_of(options), printer, stop_requested(None))
+        done = reproduce(_reproduction(options), printer, stop_requested(None))
     if not done["files"]:  # another rank than the first
         return
     for corpus in dict.fromkeys(row["dataset"] for row in done["rows"]):
         print(published.CORPORA[corpus].title)
         print(_text([row for row in done["rows"] if row["dataset"] == corpus]))
     for message in dict.fromkeys(done["problems"].values()):
-        print(f"{', '.join(cell for cell, said in done['problems'].items() if said == message)}: {message}")
+        print(f"{', '.join(cell for cell, problem in done['problems'].items() if problem == message)}: {message}")
     if done["stopped"]:
         print("stopped; the same command goes on")
     print(f"wrote {', '.join(done['files'])}")
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"Nothing could be measured: {done['files'][0]} says what to bring.")
 
 
-def _run_of(options: argparse.Namespace) -> Reproduction:
+def _reproduction(options: argparse.Namespace) -> Reproduction:
     return Reproduction(
         options.table, Path(options.data), Path(options.out), cache_folder(options.cache), listed(options.backbones),
         listed(options.datasets), None if options.protocol == "both" else (options.protocol,), options.limit,
@@ -47,13 +47,13 @@ def _run_of(options: argparse.Namespace) -> Reproduction:
 
 def _text(rows: list[dict[str, Any]]) -> str:
     """Rows as aligned text."""
-    lines = [HEADS, *([*labels_of(row), *numbers_of(row), str(row["n"] or "–")] for row in rows)]
+    lines = [HEADS, *([*row_labels(row), *row_numbers(row), str(row["n"] or "–")] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
 class ReproductionPrinter(EventPrinter):
-    """The events of a reproduction as lines and one bar."""
+    """Prints the events of a reproduction."""
 
     def __call__(self, event: Event) -> None:
         if event["event"] != "progress":
@@ -61,24 +61,24 @@ class ReproductionPrinter(EventPrinter):
         super().__call__(event)
 
     def on_cell(self, event: Event) -> None:
-        """A cell of the table begins."""
+        """Prints the cell that begins."""
         print(f"{event['n']}/{event['of']} {event['cell']}")
 
     def on_stage(self, event: Event) -> None:
-        """A stage of its training begins."""
+        """Prints the stage that begins."""
         print(f"  {event['title']}")
 
     def on_problem(self, event: Event) -> None:
-        """The cell cannot be run."""
+        """Prints why the cell cannot be run."""
         print(f"  {event['message']}")
 
     def on_size(self, event: Event) -> None:
-        """What the features will take."""
+        """Prints the size of the features."""
         if "bytes" in event:
             print(f"  the features take {event['bytes'] / 1e6:.1f} MB on the disk")
 
     def on_epoch(self, event: Event) -> None:
-        """An epoch is over."""
+        """Prints the epoch that ended."""
         print(f"  epoch {event['epoch']}/{event['epochs']}: loss {event['loss']:.4f}")
 
     def on_progress(self, event: Event) -> None:
@@ -87,7 +87,7 @@ class ReproductionPrinter(EventPrinter):
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `reproduce` takes."""
+    """The options of `reproduce`."""
     add = sub.add_argument
     add("table", choices=published.TABLES, help="the paper's Table 1 (fidelity) or 2 (localisation)")
     add("--data", required=True, metavar="ROOT", help="the folder in which the data sets lie, as their archives unpack")

@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `sample` takes."""
+    """The options of `sample`."""
     sub.add_argument("out", help="the folder to write")
     sub.add_argument("--per-class", type=int, default=30, help="pictures of each class; default %(default)s")
     sub.add_argument("--seed", type=int, default=0)

@@ -28,27 +28,27 @@ def run(options: argparse.Namespace) -> None:
     lower_priority(options.nice)
     if Path(options.out).suffix != ".safetensors":
         raise ValueError(f"Expected --out to end in .safetensors, got {options.out!r}.")
-    asked, stop = _run_of(options), stop_requested(options.stop_file)
+    training, stop = _training(options), stop_requested(options.stop_file)
     if options.events:
-        print_events(lambda emit: train(asked, emit, stop))
+        print_events(lambda emit: train(training, emit, stop))
         return
     with TrainingPrinter() as printer:
-        done = train(asked, printer, stop)
+        done = train(training, printer, stop)
     if not done:  # another rank than the first
         return
     val = done["metrics"]["val"]
     branch = "no branch was trained" if val["sigmoid_top1"] is None else f"branch {val['sigmoid_top1']:.2f} %"
     print(f"val top-1: softmax {val['softmax_top1']:.2f} %, {branch}, {val['images']} images")
-    for name, why in done["unreadable"]:
-        print(f"counted out: {name} ({why})")
+    for name, reason in done["unreadable"]:
+        print(f"counted out: {name} ({reason})")
     print(f"frozen weights unchanged: {done['frozen']}")
-    print(f"wrote {asked.out} (sha256 {file_hash(asked.out)}), its card and its report beside it")
+    print(f"wrote {training.out} (sha256 {file_hash(training.out)}), its card and its report beside it")
 
 
-def _run_of(options: argparse.Namespace) -> TrainRun:
+def _training(options: argparse.Namespace) -> TrainRun:
     first = FinetuneConfig if options.stage1 == "finetune" else ProbeConfig
-    asked = {"epochs": options.probe_epochs, "lr": options.probe_lr}
-    probe = first(seed=options.seed, **{name: value for name, value in asked.items() if value is not None})
+    changed = {"epochs": options.probe_epochs, "lr": options.probe_lr}
+    probe = first(seed=options.seed, **{name: value for name, value in changed.items() if value is not None})
     branch = {name: getattr(options, name) for name in ("views", "epochs", "lr", "weight_decay", "init", "seed")}
     return TrainRun(
         options.data, Path(options.out), cache_folder(options.cache), options.model, options.weights, options.classes,
@@ -58,22 +58,22 @@ def _run_of(options: argparse.Namespace) -> TrainRun:
 
 
 class TrainingPrinter(EventPrinter):
-    """The events of a training as lines and bars."""
+    """Prints the events of a training run."""
 
     def on_data(self, event: Event) -> None:
-        """What was found."""
+        """Prints the images and the skipped files."""
         print(f"{event['train']} + {event['val']} images of {len(event['classes'])} classes: {event['split']}")
-        for name, why in event["skipped"][:LISTED]:
-            print(f"passed over: {name} ({why})")
+        for name, reason in event["skipped"][:LISTED]:
+            print(f"passed over: {name} ({reason})")
         if len(event["skipped"]) > LISTED:
             print(f"passed over: {len(event['skipped']) - LISTED} more")
 
     def on_size(self, event: Event) -> None:
-        """What the features will take."""
+        """Prints the size of the features."""
         print(f"the features take {event['bytes'] / 1e6:.1f} MB on the disk")
 
     def on_epoch(self, event: Event) -> None:
-        """Loss and accuracy beside the bar; epochs move it where nothing else does."""
+        """Shows loss and accuracy; epochs move the bar of a stage without finer progress."""
         done = event["epoch"] if not self.counted or self.bar is None else self.bar.n
         bar = self.move(done, event["epochs"], event["stage"])
         shown = event["accuracy"] if event["val_accuracy"] is None else event["val_accuracy"]
@@ -81,7 +81,7 @@ class TrainingPrinter(EventPrinter):
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
-    """What `train` takes."""
+    """The options of `train`."""
     add = sub.add_argument
     add("data", help="class folders, a .zip of them, an official archive as it lies on disk, or hf:owner/name")
     add_model(sub, "--trunk")

@@ -1,10 +1,10 @@
-"""What each cell of the paper's tables is run with: where the data lies, how its model is trained and measured."""
+"""The options of each cell of the paper's tables: its data, the training of its model and its evaluation."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from .published import CORPORA, TABLES, TRUNKS, Corpus, Table, Trunk
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Which table, from which data, into which folder. `backbones` and `datasets`: of the table's; None for all.
+    """Options of a reproduction. `backbones`, `datasets` and `protocols`: of the table's; None for all.
 
     `limit`: images measured at most, every class in proportion; None for all. `epochs` and `views`: of the branch,
-    `stage1_epochs`: of the softmax head; None for the recipe's. `trunks`: other models for the registry's, by name.
+    `stage1_epochs`: of the softmax head; None for the recipe's. `trunks`: models in place of the registry's, by name.
     """
 
     table: str
@@ -45,14 +45,14 @@ class Reproduction:
     trunks: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
-    def measured(self, table: Table) -> tuple[str, ...]:
-        """The protocols under which its table is measured."""
+    def protocols_for(self, table: Table) -> tuple[str, ...]:
+        """The protocols under which a table is measured."""
         return table.protocols if len(table.protocols) == 1 else self.protocols or table.protocols
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A data set under a trunk, with the methods that the table has on it."""
+    """A data set and a trunk, with the methods that the table has for them."""
 
     corpus: Corpus
     trunk: Trunk
@@ -60,18 +60,18 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What its files are called."""
+        """The stem of its files' names."""
         return f"{self.corpus.key}-{self.trunk.name}"
 
     @property
     def kept(self) -> bool:
         """Whether the pretrained classes are kept, so that only the branch is trained."""
-        return self.corpus.kept and self.trunk.filled
+        return self.corpus.kept and self.trunk.pretrained
 
 
 def cells(run: Reproduction) -> tuple[Cell, ...]:
-    """The cells of a table. Raises ValueError for names or numbers that cannot be."""
-    table = _checked(run)
+    """The cells of a table. Raises ValueError for unknown names or invalid numbers, DataError without a data folder."""
+    table = _check(run)
     found = []
     for corpus in dict.fromkeys(corpus for corpus, _ in table.columns):
         for trunk in TRUNKS:
@@ -82,18 +82,18 @@ def cells(run: Reproduction) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def _checked(run: Reproduction) -> Table:
+def _check(run: Reproduction) -> Table:
     if run.table not in TABLES:
         raise ValueError(f"There is no table {run.table!r}; choose one of {', '.join(TABLES)}.")
     table = TABLES[run.table]
-    known = {
+    known: dict[str, tuple[tuple[str, ...] | None, Collection[str]]] = {
         "data set": (run.datasets, dict.fromkeys(corpus for corpus, _ in table.columns)),
         "backbone": (run.backbones, dict.fromkeys(row.backbone for row in table.rows)),
         "protocol": (run.protocols, localization.PROTOCOLS),
     }
-    for what, (asked, has) in known.items():
-        if unknown := [name for name in asked or () if name not in has]:
-            raise ValueError(f"{table.key} has no {what} {unknown[0]!r}; choose among {', '.join(has)}.")
+    for what, (requested, available) in known.items():
+        if unknown := [name for name in requested or () if name not in available]:
+            raise ValueError(f"{table.key} has no {what} {unknown[0]!r}; choose among {', '.join(available)}.")
     for what, value in (("epochs", run.epochs), ("stage 1 epochs", run.stage1_epochs), ("views", run.views),
                         ("images", run.limit)):  # fmt: skip
         if value is not None and value < 1:
@@ -104,17 +104,17 @@ def _checked(run: Reproduction) -> Table:
 
 
 def find_data(root: Path, corpus: Corpus) -> Path:
-    """Where a data set lies under ROOT. Raises DataError that says what to bring, and where to."""
-    places = [path for base in (root / "metadata", root) if base.is_dir() for path in sorted(base.iterdir())]
-    there = {path.name.lower(): path for path in places if path.is_dir()}
+    """The folder of a data set under ROOT. Raises DataError that names the files that are missing."""
+    paths = [path for base in (root / "metadata", root) if base.is_dir() for path in sorted(base.iterdir())]
+    folders = {path.name.lower(): path for path in paths if path.is_dir()}
     for name in corpus.folders:
-        if name.lower() in there:
-            return there[name.lower()]
+        if name.lower() in folders:
+            return folders[name.lower()]
     raise DataError(f"{corpus.title} is not in {str(root)!r}: bring {corpus.bring}, and put it there.")
 
 
 def split_of(data: Path, corpus: Corpus, cache: Path) -> str:
-    """The split that is measured. Raises DataError where images to train on or to measure are missing."""
+    """The split that is measured. Raises DataError where it or the training split is missing."""
     found = layouts.read_data(data, cache / "data")
     split = next((name for name in corpus.splits if name in found.splits), None)
     if split is None or "train" not in found.splits:
@@ -123,10 +123,10 @@ def split_of(data: Path, corpus: Corpus, cache: Path) -> str:
     return split
 
 
-def training(run: Reproduction, cell: Cell, data: Path) -> TrainRun:
-    """How a cell's model is trained: the authors' configuration, on features computed once."""
-    asked = {name: value for name in ("epochs", "views") if (value := getattr(run, name))}
-    branch = dataclasses.replace(published.RECIPE, seed=run.seed, **asked)
+def training_options(run: Reproduction, cell: Cell, data: Path) -> TrainRun:
+    """The training of a cell's model: the authors' configuration, on features computed once."""
+    changed = {name: value for name in ("epochs", "views") if (value := getattr(run, name))}
+    branch = dataclasses.replace(published.RECIPE, seed=run.seed, **changed)
     first = dataclasses.replace(published.STAGE1, seed=run.seed, epochs=run.stage1_epochs or published.STAGE1.epochs)
     return TrainRun(
         str(data), run.out / f"{cell.key}.safetensors", run.cache, run.trunks.get(cell.trunk.name, cell.trunk.name),
@@ -135,15 +135,16 @@ def training(run: Reproduction, cell: Cell, data: Path) -> TrainRun:
     )  # fmt: skip
 
 
-def described(job: TrainRun) -> dict[str, Any]:
-    """What a trained model must agree in to be taken for this run's."""
+def model_options(job: TrainRun) -> dict[str, Any]:
+    """The options by which a trained model is recognised as this run's."""
     first = None if job.classes == "kept" else asdict(job.probe)
-    said = {"trunk": job.trunk, "classes": job.classes, "stage1": first, "branch": asdict(job.branch)}
-    return json.loads(json.dumps(said))
+    options = {"trunk": job.trunk, "classes": job.classes, "stage1": first, "branch": asdict(job.branch)}
+    as_json: dict[str, Any] = json.loads(json.dumps(options))
+    return as_json
 
 
-def measuring(run: Reproduction, cell: Cell, data: Path, split: str, protocol: str) -> EvalRun:
-    """How a cell is measured under a protocol: softmax unclamped, and the branch clamped."""
+def evaluation_options(run: Reproduction, cell: Cell, data: Path, split: str, protocol: str) -> EvalRun:
+    """The evaluation of a cell under a protocol: softmax unclamped, and the branch clamped."""
     part = "" if run.limit is None else f"-{run.limit}"
     return EvalRun(
         data=str(data), out=run.out / f"{cell.key}-{TABLES[run.table].group}-{protocol}{part}",

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of the paper as data, number by number, and what each of their cells is run with here.
+"""Tables 1 and 2 of the paper as data, and the data sets, networks and recipe of their cells.
 
 Oh and Noh, "Beyond Softmax: Dual-Branch Sigmoid Architecture for Accurate Class Activation Maps", BMVC 2025. All
 numbers are percent. Baseline: the softmax head, unclamped; "+ Ours": the sigmoid branch, positive weights only.
@@ -18,7 +18,7 @@ GRADIENT = ("gradcam", "gradcam++", "xgradcam", "layercam")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A data set: the folders below ROOT it is looked for in, what to bring, and whose classes are explained.
+    """A data set: the names its folder may have, and the files that are needed (`bring`).
 
     `kept`: the classes are those of the pretrained trunks, so that only the branch is trained (stage 2).
     """
@@ -29,26 +29,26 @@ class Corpus:
     bring: str
     kept: bool
     paper: str
-    splits: tuple[str, ...] = ("test", "val")  # what is measured: the first of them that there is
+    splits: tuple[str, ...] = ("test", "val")  # the first of them that exists is measured
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A network of the paper: its row, the registry's entry, the methods it serves.
+    """A network of the paper: its backbone, the registry's name, and the methods measured on it.
 
-    `filled`: public weights fill all of it; if not, its head is trained even where the classes are kept.
+    `pretrained`: there are public weights for all its layers; if not, stage 1 is run even where the classes are kept.
     """
 
     backbone: str
     name: str
     methods: tuple[str, ...]
     note: str
-    filled: bool = True
+    pretrained: bool = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method on a backbone, as printed: its numbers without and with the branch, and the difference in brackets."""
+    """A method on a backbone, as printed: its numbers without and with the branch, and the differences in brackets."""
 
     backbone: str
     method: str
@@ -59,17 +59,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper: its columns (data set, metric), what is measured for it, and its rows."""
+    """A table of the paper: its columns (data set, metric), its group of metrics, and its rows."""
 
     key: str
     title: str
-    group: str  # of measures.GROUPS
+    group: str  # of evaluation.measure.GROUPS
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The rules it is measured by; those of places mean nothing for fidelity, which is measured once."""
+        """The protocols it is measured under; they differ in localisation only, so that fidelity has one."""
         return ("official", "standard") if self.group == "localization" else ("standard",)
 
 
@@ -103,7 +103,7 @@ BACKBONES = {"vgg16": "VGG-16", "resnet50": "ResNet-50", "inception_v3": "Incept
 _ONE = "CAM is run on the same network as the gradient methods, which makes it Grad-CAM's map by construction"
 TRUNKS = (
     Trunk("vgg16", "vgg16_cam", ("cam",), "conv6 + GAP + linear in place of the MLP; conv6 is not public, so stage 1 "
-          "(last stage, conv6 and head, fine-tuned) is run on every data set", filled=False),
+          "(last stage, conv6 and head, fine-tuned) is run on every data set", pretrained=False),
     Trunk("vgg16", "vgg16", GRADIENT, "the MLP kept: the branch is a whole MLP, 123.6 M parameters at 1000 classes"),
     Trunk("resnet50", "resnet50", ("cam", *GRADIENT), f"{_ONE}; the paper's differ, their weights are not public"),
     Trunk("inception_v3", "inception_v3", ("cam", *GRADIENT), f"{_ONE}; the authors' CAM network has two more layers "
@@ -182,7 +182,7 @@ TABLES = {
 
 
 def trunk_of(backbone: str, method: str) -> Trunk:
-    """The network that a row of a table is measured on. Raises ValueError where the paper has none."""
+    """The network of a table's row. Raises ValueError where the paper has none."""
     for trunk in TRUNKS:
         if trunk.backbone == backbone and method in trunk.methods:
             return trunk

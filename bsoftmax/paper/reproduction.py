@@ -1,11 +1,12 @@
-"""What the paper ran, run again: its data sets, backbones, methods and recipe, and its numbers beside those found.
+"""Runs the experiments of the paper's tables and writes the published and the reproduced numbers.
 
-A cell is a data set under a trunk: a model is trained for it and measured under every protocol. What cannot be run says
-what to bring; the rest goes on. Everything lies in one folder, from which a killed run continues.
+A cell is a data set and a trunk: its model is trained, then measured under every protocol. A cell that cannot be run
+has a problem, in one sentence, and the others are run. A killed run resumes from its folder.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -17,42 +18,52 @@ from ..training.job import TrainRun
 from ..training.run import train
 from ..utils import files
 from ..utils.distributed import Ranks
-from ..utils.events import Emit
+from ..utils.events import Emit, Event
+from ..utils.text import error_sentence
 from . import side_by_side
-from .presets import Cell, Reproduction, cells, described, find_data, measuring, split_of, training
+from .presets import (
+    Cell,
+    Reproduction,
+    cells,
+    evaluation_options,
+    find_data,
+    model_options,
+    split_of,
+    training_options,
+)
 from .published import TABLES, Corpus
 
 FORMAT = "bsoftmax-reproduction/1"
 NOT_YET = "Not run yet: the same command goes on."
 
 
-class _Asked(Exception):  # noqa: N818 (nothing went wrong)
-    """A stop in training is like a kill: states on disk are kept, nothing is passed off as trained."""
+class _Stopped(Exception):  # noqa: N818 (not an error)
+    """A stop in training, which like a kill leaves states from which it resumes, and no half-trained model."""
 
 
-class _Under:
-    """A reproduction under way."""
+class _Runner:
+    """A reproduction in progress."""
 
     def __init__(self, run: Reproduction, emit: Emit, stop: Callable[[], bool], ranks: Ranks) -> None:
         self.run, self.ranks, self.table = run, ranks, TABLES[run.table]
-        self.stop = stop if ranks.world == 1 else lambda: False  # several would not all hear of it in the same cell
+        self.stop = stop if ranks.world == 1 else lambda: False  # several ranks could see it in different cells
         self.emit: Emit = emit if ranks.rank == 0 else lambda event: None
         self.splits: dict[str, tuple[Path, str] | ValueError] = {}
         self.stopped = False
 
-    def halted(self) -> bool:
+    def check_stop(self) -> bool:
         """Whether to end here."""
         self.stopped = self.stopped or self.stop()
         return self.stopped
 
-    def asked(self) -> bool:
-        """Ends training when it was asked to stop."""
-        if self.halted():
-            raise _Asked
+    def raise_if_stopped(self) -> bool:
+        """Raises _Stopped to end training, else returns False."""
+        if self.check_stop():
+            raise _Stopped
         return False
 
-    def place(self, corpus: Corpus) -> tuple[Path, str]:
-        """Where a data set lies and what is measured of it; looked up once."""
+    def locate(self, corpus: Corpus) -> tuple[Path, str]:
+        """The folder of a data set and the split that is measured; found once."""
         if corpus.key not in self.splits:
             try:
                 data = find_data(self.run.root, corpus)
@@ -64,38 +75,38 @@ class _Under:
         return found
 
     def cell(self, cell: Cell) -> Iterator[tuple[str, Any]]:
-        """Trains and measures; yields what there is to say of the cell, as it comes."""
-        data, split = self.place(cell.corpus)
-        job = training(self.run, cell, data)
-        self.asked()
-        yield "training", self.trained(job, cell)
-        for protocol in self.run.measured(self.table):
-            tell = lambda event, protocol=protocol: self.tell(cell, f"measure, {protocol}", event)  # noqa: E731
-            asked = measuring(self.run, cell, data, split, protocol)
-            done = evaluate(asked, tell, self.stop, ranks=self.ranks, workers=self.run.workers)
+        """Trains and measures a cell; yields ("training", its options), then (protocol, its results)."""
+        data, split = self.locate(cell.corpus)
+        job = training_options(self.run, cell, data)
+        self.raise_if_stopped()
+        yield "training", self.train(job, cell)
+        for protocol in self.run.protocols_for(self.table):
+            forward = functools.partial(self.forward, cell, f"measure, {protocol}")
+            options = evaluation_options(self.run, cell, data, split, protocol)
+            done = evaluate(options, forward, self.stop, ranks=self.ranks, workers=self.run.workers)
             if done:
                 yield protocol, json.loads(Path(done["results"]).read_text(encoding="utf-8"))
                 self.stopped = self.stopped or done["stopped"]
-            self.asked()
+            self.raise_if_stopped()
 
-    def trained(self, job: TrainRun, cell: Cell) -> dict[str, Any]:
-        """The model of a cell: what is in the folder already, else trained. Returns how it was made."""
-        said, note = described(job), job.out.with_suffix(".options.json")
-        made = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
+    def train(self, job: TrainRun, cell: Cell) -> dict[str, Any]:
+        """Trains the model of a cell unless it is in the folder already; returns its options."""
+        options, path = model_options(job), job.out.with_suffix(".options.json")
+        existing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if not job.out.is_file():
             if self.ranks.rank == 0:
-                files.write_text(note, json.dumps(said))
-            train(job, lambda event: self.tell(cell, "train", event), self.asked, self.ranks)
-            return said
-        if made not in (None, said):
+                files.write_text(path, json.dumps(options))
+            train(job, functools.partial(self.forward, cell, "train"), self.raise_if_stopped, self.ranks)
+            return options
+        if existing not in (None, options):
             raise ValueError(
                 f"{job.out.name!r} in {str(job.out.parent)!r} was trained with other options: name another folder with "
                 "--out, or delete it."
             )
-        return said if made else {"brought": job.out.name}
+        return options if existing else {"brought": job.out.name}
 
-    def tell(self, cell: Cell, step: str, event: dict[str, Any]) -> None:
-        """Passes on what training and measuring say, and of which cell."""
+    def forward(self, cell: Cell, step: str, event: Event) -> None:
+        """Emits an event of training or evaluation with its cell."""
         kind = "did" if event["event"] == "done" else event["event"]
         self.emit({**event, "event": kind, "cell": cell.key, "step": step})
 
@@ -108,42 +119,36 @@ def reproduce(
 ) -> dict[str, Any]:
     """Runs every cell of a table and writes out/<table>.md, .csv, .tex and .json; returns the last event, "done".
 
-    Killed or stopped at any point and called again with the same options it goes on with the models and records in
-    `out`. A cell that cannot be run has its sentence under "problems". Raises ValueError for options that cannot be.
+    A killed or stopped run called again with the same options resumes with the models and records in `out`. A cell that
+    cannot be run has its reason under "problems". Raises ValueError for invalid options.
     """
     todo = cells(run)
-    work = _Under(run, emit, stop, ranks or Ranks.current())
+    work = _Runner(run, emit, stop, ranks or Ranks.current())
     found: dict[str, dict[str, Any]] = {cell.key: {"problem": NOT_YET} for cell in todo}
     for n, cell in enumerate(todo):
-        said = found[cell.key]
+        results = found[cell.key]
         work.emit({"event": "cell", "cell": cell.key, "n": n + 1, "of": len(todo)})
         try:
-            for what, value in work.cell(cell):
-                said[what] = value
-            del said["problem"]
-        except _Asked:
+            for name, value in work.cell(cell):
+                results[name] = value
+            del results["problem"]
+        except _Stopped:
             break
         except (ValueError, OSError) as error:
-            if work.halted():  # before there was anything to keep
+            if work.check_stop():  # before anything was trained
                 break
-            said["problem"] = _sentence(error)
-            work.emit({"event": "problem", "cell": cell.key, "message": said["problem"]})
-    done = {"event": "done", "stopped": work.stopped, "files": [], "rows": []}
-    done["problems"] = {key: said["problem"] for key, said in found.items() if "problem" in said}
+            results["problem"] = error_sentence(error)
+            work.emit({"event": "problem", "cell": cell.key, "message": results["problem"]})
+    done: dict[str, Any] = {"event": "done", "stopped": work.stopped, "files": [], "rows": []}
+    done["problems"] = {key: results["problem"] for key, results in found.items() if "problem" in results}
     if work.ranks.rank == 0:
-        table = side_by_side.compared(work.table, todo, found, run.measured(work.table))
-        made = {"format": FORMAT, "options": _options(run), **table}
-        done |= {"rows": made["rows"], "files": [str(path) for path in side_by_side.write(made, run.out)]}
+        table = side_by_side.build_table(work.table, todo, found, run.protocols_for(work.table))
+        table = {"format": FORMAT, "options": _options(run), **table}
+        done |= {"rows": table["rows"], "files": [str(path) for path in side_by_side.write(table, run.out)]}
     work.emit(done)
     return done
 
 
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"The system refused a file: {error.strerror}; free some space or check the folder's permissions."
-    return str(error)
-
-
 def _options(run: Reproduction) -> dict[str, Any]:
-    said = {k: v for k, v in asdict(run).items() if k not in ("root", "out", "cache", "workers", "table")}
-    return {k: v for k, v in said.items() if v not in (None, {}, ())}
+    options = {k: v for k, v in asdict(run).items() if k not in ("root", "out", "cache", "workers", "table")}
+    return {k: v for k, v in options.items() if v not in (None, {}, ())}

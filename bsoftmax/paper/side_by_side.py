@@ -1,4 +1,4 @@
-"""The paper's numbers beside those found here: as Markdown, CSV, LaTeX and JSON, with protocol and provenance."""
+"""The published and the reproduced numbers as Markdown, CSV, LaTeX and JSON, with their protocols."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ from .published import BACKBONES, CORPORA, DIFFERS, Row, Table
 
 Found = Mapping[str, Mapping[str, Any]]
 PARTS = ("baseline", "ours", "change")
-BOUNDS = ("value", "low", "high")
+FIELDS = ("value", "low", "high")
 EITHER = "either"  # protocol of numbers that do not depend on it
 HEADS = ("backbone", "method", "metric", "protocol", *(f"{where}: {what}" for where in ("paper", "here")
          for what in ("baseline", "+ Ours", "Δ")), "n", "note")  # fmt: skip
-STAMPED = ("format", "complete", "n", "asked", "seed", "rounds", "unreadable", "notes", "data", "model", "protocol",
+HEADER_KEYS = ("format", "complete", "n", "asked", "seed", "rounds", "unreadable", "notes", "data", "model", "protocol",
            "versions")  # fmt: skip
 
 
-def compared(table: Table, cells: Sequence[Cell], found: Found, protocols: Sequence[str]) -> dict[str, Any]:
-    """A table's JSON: one row a data set, backbone, method, metric and protocol; and what every cell was made with.
+def build_table(table: Table, cells: Sequence[Cell], found: Found, protocols: Sequence[str]) -> dict[str, Any]:
+    """A table's JSON: one row a data set, backbone, method, metric and protocol; and the options of every cell.
 
-    `found`: of every cell "problem" (a sentence), "training" (its options) and results by protocol, as far as there.
+    `found`: of every cell, where present, "problem" (a sentence), "training" (its options) and results by protocol.
     """
     rows = [row for cell in cells for row in _rows(table, cell, found[cell.key], protocols)]
-    made = {}
+    described = {}
     for cell in cells:
-        said = found[cell.key]
-        made[cell.key] = {
+        results = found[cell.key]
+        measured = [protocol for protocol in protocols if protocol in results]
+        described[cell.key] = {
             "dataset": cell.corpus.title, "paper_data": cell.corpus.paper, "trunk": cell.trunk.name,
-            "trunk_note": cell.trunk.note, "classes": "kept" if cell.kept else "own", "problem": said.get("problem"),
-            "training": said.get("training"),
-            "results": {p: {k: said[p][k] for k in STAMPED if k in said[p]} for p in protocols if p in said},
+            "trunk_note": cell.trunk.note, "classes": "kept" if cell.kept else "own", "problem": results.get("problem"),
+            "training": results.get("training"),
+            "results": {p: {k: results[p][k] for k in HEADER_KEYS if k in results[p]} for p in measured},
         }  # fmt: skip
-    return {"table": table.key, "title": table.title, "differs": list(DIFFERS), "rows": rows, "cells": made}
+    return {"table": table.key, "title": table.title, "differs": list(DIFFERS), "rows": rows, "cells": described}
 
 
-def _rows(table: Table, cell: Cell, said: Mapping[str, Any], protocols: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows(table: Table, cell: Cell, found: Mapping[str, Any], protocols: Sequence[str]) -> Iterator[dict[str, Any]]:
     for printed in table.rows:
         if published.trunk_of(printed.backbone, printed.method) is not cell.trunk:
             continue
@@ -63,11 +64,11 @@ def _rows(table: Table, cell: Cell, said: Mapping[str, Any], protocols: Sequence
                     fixed = EITHER if len(table.protocols) == 1 else protocol
                     names = {"dataset": corpus, "backbone": printed.backbone, "method": printed.method}
                     names |= {"metric": metric, "protocol": fixed, "cell": cell.key}
-                    yield names | _numbers(printed, n, metric, said.get(protocol), said.get("problem"))
+                    yield names | _numbers(printed, n, metric, found.get(protocol), found.get("problem"))
 
 
 def _numbers(printed: Row, n: int, metric: str, results: Any, problem: str | None) -> dict[str, Any]:
-    """The paper's numbers, ours, how many images ours come from, and whatever must be said of them."""
+    """The published numbers, the reproduced ones with their number of images, and a note."""
     here: dict[str, Any] = dict.fromkeys(PARTS)
     note = problem
     if results is not None:
@@ -93,13 +94,13 @@ def _note(results: Mapping[str, Any], absent: bool) -> str | None:
 
 
 def write(found: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Writes <table>.md, .csv, .tex and .json, each whole or not at all."""
+    """Writes <table>.md, .csv, .tex and .json atomically."""
     texts = {"md": markdown(found), "csv": table_csv(found), "tex": latex(found), "json": json.dumps(found, indent=1)}
     return [write_text(folder / f"{found['table']}.{ending}", text) for ending, text in texts.items()]
 
 
-def numbers_of(row: Mapping[str, Any]) -> list[str]:
-    """The paper's baseline, + Ours and difference, then those found here with their intervals; "–" for none."""
+def row_numbers(row: Mapping[str, Any]) -> list[str]:
+    """The published baseline, + Ours and difference, then the reproduced ones with intervals; "–" for none."""
     out = []
     for part in PARTS:
         value, sign = row["paper"][part], "+" if part == "change" else ""
@@ -110,13 +111,13 @@ def numbers_of(row: Mapping[str, Any]) -> list[str]:
     return out
 
 
-def labels_of(row: Mapping[str, Any]) -> list[str]:
-    """Backbone, method, metric and protocol of a row, in words."""
+def row_labels(row: Mapping[str, Any]) -> list[str]:
+    """Backbone, method, metric and protocol of a row, for readers."""
     return [BACKBONES[row["backbone"]], METHODS[row["method"]].label, title(row["metric"]), row["protocol"]]
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """A table a data set, notes numbered below it; then what differs from the paper, and every cell's protocol."""
+    """One table a data set with its notes; then the differences from the paper's setup, and every cell's protocol."""
     parts = [f"# {found['title']}: the paper's numbers and those found here", INTRODUCTION]
     for corpus in dict.fromkeys(row["dataset"] for row in found["rows"]):
         notes: dict[str, int] = {}
@@ -124,12 +125,12 @@ def markdown(found: Mapping[str, Any]) -> str:
         for row in (row for row in found["rows"] if row["dataset"] == corpus):
             mark = f"[{notes.setdefault(row['note'], len(notes) + 1)}]" if row["note"] else ""
             count = "" if row["n"] is None else f"{row['n']:,}"
-            lines.append([*map(escape_markdown, labels_of(row)), *numbers_of(row), count, escape_markdown(mark)])
+            lines.append([*map(escape_markdown, row_labels(row)), *row_numbers(row), count, escape_markdown(mark)])
         parts += [f"## {CORPORA[corpus].title}", f"The paper: {CORPORA[corpus].paper}.", rows_markdown(HEADS, lines)]
         if notes:
             parts.append("\n".join(f"- {escape_markdown(f'[{n}] {note}')}" for note, n in notes.items()))
     parts += ["## What differs from the paper", "\n".join(f"- {line}" for line in found["differs"])]
-    lines = [[escape_markdown(what), escape_markdown(how)] for what, how in provenance(found)]
+    lines = [[escape_markdown(name), escape_markdown(value)] for name, value in provenance(found)]
     return "\n\n".join([*parts, "## Protocol", rows_markdown(["", ""], lines)]) + "\n"
 
 
@@ -140,38 +141,38 @@ INTRODUCTION = (
 
 
 def provenance(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was run with what: options, every cell's training and stamps."""
-    lines = [(what, str(how)) for what, how in found.get("options", {}).items()]
+    """(name, value) of the options, every cell's training and the headers of its results."""
+    lines = [(name, str(value)) for name, value in found.get("options", {}).items()]
     for key, cell in found["cells"].items():
         for name in ("problem", "trunk_note", "classes", "training"):
             if cell[name]:
                 lines.append((f"{key}.{name}", str(cell[name])))
-        for protocol, stamp in cell["results"].items():
-            lines += [(f"{key}.{protocol}.{what}", how) for what, how in protocol_lines(stamp)]
+        for protocol, header in cell["results"].items():
+            lines += [(f"{key}.{protocol}.{name}", value) for name, value in protocol_lines(header)]
     return lines
 
 
 def table_csv(found: Mapping[str, Any]) -> str:
-    """One line a row, numbers in full, the note a whole sentence; protocol and differences in comment lines above."""
+    """One line a row, in full precision, under the protocol and the differences in comment lines."""
     out = io.StringIO()
-    for what, how in [*(("differs", line) for line in found["differs"]), *provenance(found)]:
-        out.write(f"# {what}: {' '.join(how.split())}\n")
+    for name, value in [*(("differs", line) for line in found["differs"]), *provenance(found)]:
+        out.write(f"# {name}: {' '.join(value.split())}\n")
     writer = csv.writer(out, lineterminator="\n")
     names = ("dataset", "backbone", "method", "metric", "protocol")
     writer.writerow([*names, *(f"paper_{part}" for part in PARTS),
-                     *(f"here_{part}_{bound}" for part in PARTS for bound in BOUNDS), "n", "note"])  # fmt: skip
+                     *(f"here_{part}_{bound}" for part in PARTS for bound in FIELDS), "n", "note"])  # fmt: skip
     for row in found["rows"]:
-        here = [(row["here"][part] or {}).get(bound) for part in PARTS for bound in BOUNDS]
+        here = [(row["here"][part] or {}).get(bound) for part in PARTS for bound in FIELDS]
         writer.writerow([*(row[k] for k in names), *row["paper"].values(), *here, row["n"], row["note"]])
     return out.getvalue()
 
 
 def latex(found: Mapping[str, Any]) -> str:
-    """Laid out as in the paper, its rows first, then those found under each protocol. LaTeX needs only booktabs."""
+    """The layout of the paper's table: its numbers, then those of each protocol. LaTeX needs only booktabs."""
     rows, heads = found["rows"], TABLE1 | TABLE2
     columns = list(dict.fromkeys((row["dataset"], row["metric"]) for row in rows))
     named = [f"{escape_latex(CORPORA[corpus].title)} {heads[metric]}" for corpus, metric in columns]
-    lines = [f"% {what}: {' '.join(how.split())}" for what, how in provenance(found)]
+    lines = [f"% {name}: {' '.join(value.split())}" for name, value in provenance(found)]
     lines += [rf"\begin{{tabular}}{{lll{'r' * len(columns)}}}", r"\toprule"]
     lines.append(" & ".join(["Backbone", "Method", "Numbers", *named]) + r" \\")
     for backbone, method in dict.fromkeys((row["backbone"], row["method"]) for row in rows):

@@ -1,4 +1,4 @@
-"""Training heads on features that are computed once.
+"""Training of softmax heads and sigmoid branches on features that are computed once.
 
 `feature_cache` runs the trunk over a data set and keeps the pooled vectors on disk, `fitting` trains a head on them
 (the sigmoid branch by Eq. 12), `finetuning` also moves the trunk's last stage, `pretraining` starts from nothing; `run`
@@ -14,18 +14,6 @@ from .run import train
 from .vectors import Vectors
 
 __all__ = [
-    "LOSSES",
-    "BranchConfig",
-    "Epoch",
-    "FinetuneConfig",
-    "ProbeConfig",
-    "Stopped",
-    "TrainRun",
-    "Vectors",
-    "features",
-    "finetune",
-    "fit",
-    "measure",
-    "top1",
-    "train",
-]
+    "LOSSES", "BranchConfig", "Epoch", "FinetuneConfig", "ProbeConfig", "Stopped", "TrainRun", "Vectors", "features",
+    "finetune", "fit", "measure", "top1", "train",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Features once: the penultimate vectors of an image set on disk, in shards, resumed after a kill at any point."""
+"""The penultimate vectors of an image set, computed once and cached on disk in shards; a killed run resumes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ..utils.distributed import Ranks
 from .vectors import Shards, Vectors, pack
 
 SHARD_IMAGES, SHARD_BYTES = 512, 64 << 20
-SAMPLED_FILES, SAMPLED_BYTES = 64, 1 << 16  # of a set's contents, looked at to tell two sets of like names apart
-SCRAP_SECONDS = 3600  # what a killed process left half-written is removed when it is this old
+SAMPLED_FILES, SAMPLED_BYTES = 64, 1 << 16  # hashed, to tell sets with equal names and sizes apart
+STALE_SECONDS = 3600  # older temporary files are of killed processes and are removed
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-class Stopped(Exception):  # noqa: N818 (nothing went wrong)
-    """The person asked to stop; the shards finished so far are kept."""
+class Stopped(Exception):  # noqa: N818 (not an error)
+    """`stop` returned True; the shards finished so far are kept."""
 
 
 def fast_precision(device: torch.device) -> torch.dtype | None:
@@ -41,14 +41,14 @@ def fast_precision(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" and probe is not None and probe() else None
 
 
-def width_of(model: DualBranch) -> int:
-    """N_pen: how many numbers the neck hands to the classifiers."""
+def feature_width(model: DualBranch) -> int:
+    """N_pen, the length of the vectors that the neck passes to the classifiers."""
     return next(m for m in model.softmax.modules() if isinstance(m, nn.Linear)).in_features
 
 
 def bytes_needed(model: DualBranch, n: int, views: int) -> int:
-    """Bytes on disk of the vectors of n images: N_pen numbers in half precision and one more, n x views times."""
-    return n * views * (width_of(model) + 1) * 2
+    """2 n views (N_pen + 1): the bytes of n images' vectors on disk, in half precision with one exponent each."""
+    return n * views * (feature_width(model) + 1) * 2
 
 
 def features(
@@ -56,20 +56,20 @@ def features(
     tick: Callable[[int, int], None] | None = None, stop: Callable[[], bool] | None = None, precision: str = "auto",
     ranks: Ranks | None = None,
 ) -> Vectors:  # fmt: skip
-    """Penultimate vectors of an image set, kept under `root`: V trunk passes the first time, none afterwards.
+    """Penultimate vectors of an image set, cached under `root`: V trunk passes the first time, none afterwards.
 
-    A killed run loses the shard under way and no more. `tick(done, total)` counts images x views; `stop` is asked
-    between batches. `precision`: "auto" (bfloat16 where it is fast), "bfloat16" or "float32". Of several `ranks` each
-    makes its share, in a folder that all of them see. Raises DataError when no image can be read or the disk is full,
-    ValueError for another precision, Stopped when asked to stop.
+    A killed run loses only the shard in progress. `tick(done, total)` counts images x views; `stop` is called between
+    batches. `precision`: "auto" (bfloat16 where it is fast), "bfloat16" or "float32". Several `ranks` share the shards,
+    in a folder that all of them see. Raises DataError when no image can be read or the disk is full, ValueError for
+    another precision, Stopped when `stop` returns True.
     """
-    ranks, job = ranks or Ranks(), _Job(model, images, Path(root), views, seed, precision)
+    ranks, job = ranks or Ranks(), _Extraction(model, images, Path(root), views, seed, precision)
     mine = list(range(ranks.rank, len(job.shards), ranks.world))
     job.prepare()
     missing = [s for s in mine if not job.shards.complete(s)]
-    total, to_do = (views * sum(len(job.shards.places(s)) for s in some) for some in (mine, missing))
-    done = total - to_do
-    job.check_space(to_do)
+    total, remaining = (views * sum(len(job.shards.indices(s)) for s in shards) for shards in (mine, missing))
+    done = total - remaining
+    job.check_space(remaining)
     if tick and done:
         tick(done, total)
     for count in job.make(missing, batch, stop):
@@ -80,8 +80,8 @@ def features(
     return job.open()
 
 
-class _Job:
-    """What is extracted, how, and where it goes."""
+class _Extraction:
+    """The features of one image set: what they are computed from, and the shards they are written to."""
 
     def __init__(self, model: DualBranch, images: ImageSet, root: Path, views: int, seed: int, precision: str) -> None:
         if precision not in ("auto", *PRECISIONS):
@@ -89,12 +89,12 @@ class _Job:
         self.model, self.images, self.views, self.seed = model, images, views, seed
         self.dtype = fast_precision(model.device) if precision == "auto" else PRECISIONS[precision]
         size = min(SHARD_IMAGES, max(1, SHARD_BYTES // bytes_needed(model, 1, views)))
-        self.manifest = self._described(size)
+        self.manifest = self._describe(size)
         self.key = hashlib.sha256(json.dumps(self.manifest, sort_keys=True).encode()).hexdigest()[:20]
         self.folder = root / self.key
-        self.shards = Shards(self.folder, len(images), size, views, width_of(model))
+        self.shards = Shards(self.folder, len(images), size, views, feature_width(model))
 
-    def _described(self, size: int) -> dict[str, Any]:
+    def _describe(self, size: int) -> dict[str, Any]:
         spec, state = self.model.spec, self.model.state_dict()
         frozen = {k: v for k, v in state.items() if k.startswith(("trunk.", "neck.")) and not k.endswith(COUNTERS)}
         return {
@@ -107,9 +107,9 @@ class _Job:
     def prepare(self) -> None:
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for scrap in self.folder.glob(".*"):
-                if time.time() - scrap.stat().st_mtime > SCRAP_SECONDS:
-                    scrap.unlink(missing_ok=True)
+            for path in self.folder.glob(".*"):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink(missing_ok=True)
             files.write_text(self.folder / "manifest.json", json.dumps(self.manifest, indent=1))
 
     def check_space(self, passes: int) -> None:
@@ -121,11 +121,11 @@ class _Job:
             )
 
     def make(self, missing: list[int], batch: int, stop: Callable[[], bool] | None) -> Iterator[int]:
-        """Makes these shards; yields the number of images of every batch."""
+        """Computes and writes these shards; yields the number of images of every batch."""
         spans = []
         for s in missing:
-            places = self.shards.places(s)
-            spans += [(s, places[a : a + batch]) for a in range(0, len(places), batch)]
+            indices = self.shards.indices(s)
+            spans += [(s, indices[start : start + batch]) for start in range(0, len(indices), batch)]
         rows: list[Tensor] = []
         bad: dict[int, str] = {}
         pixels_of = decoded(self.images, (span for _, span in spans), self.model.spec.preprocessing.size)
@@ -136,14 +136,14 @@ class _Job:
             finite = h.isfinite().all(2).all(1)
             bad |= {n: "Its features are not finite." for n, ok in zip(span, finite.tolist()) if not ok} | unread
             rows.append(pack(torch.where(finite[:, None, None], h, 0)))
-            if span.stop == self.shards.places(s).stop:
+            if span.stop == self.shards.indices(s).stop:
                 self.write(s, torch.cat(rows), bad)
                 rows, bad = [], {}
             yield len(span)
 
     @torch.inference_mode()
     def vectors_of(self, pixels: Tensor, span: Sequence[int]) -> Tensor:
-        """Every view of a batch through trunk and neck: [B,V,N_pen] in float32; only the trunk runs in less."""
+        """Every view of a batch through trunk and neck: float32 [B,V,N_pen]; only the trunk runs in `dtype`."""
         out, device = [], self.model.device
         for view in range(self.views):
             x = self.model.normalise(view_of(pixels, view, span, self.seed))
@@ -154,7 +154,7 @@ class _Job:
         return torch.stack(out, 1)
 
     def write(self, shard: int, rows: Tensor, bad: dict[int, str]) -> None:
-        rows[[n - self.shards.places(shard).start for n in bad]] = 0
+        rows[[n - self.shards.indices(shard).start for n in bad]] = 0
         with _writing(self.folder):
             self.shards.write(shard, rows, bad)
 
@@ -168,16 +168,16 @@ class _Job:
                 )
             bad |= self.shards.bad(s)
         if len(bad) == len(self.images):
-            why = f"; the first: {next(iter(bad.values())).rstrip('.')[:200]}" if bad else ""
-            raise DataError(f"None of the {len(self.images)} images could be read{why}.")
+            reason = f"; the first: {next(iter(bad.values())).rstrip('.')[:200]}" if bad else ""
+            raise DataError(f"None of the {len(self.images)} images could be read{reason}.")
         labels = torch.tensor(self.images.labels, dtype=torch.int64)
         return Vectors(labels, self.views, self.shards.width, self.shards, self.key, bad)
 
 
 def _files_hash(images: ImageSet) -> str:
-    """SHA-256 over the names and sizes of all files in their order, and the beginnings of some.
+    """SHA-256 of the names and sizes of all files in order, and of the first bytes of some of them.
 
-    Without the beginnings two sets of bitmaps of one size, named 1.bmp, 2.bmp, ..., would be taken for one.
+    The bytes distinguish sets of equally large bitmaps named 1.bmp, 2.bmp, ...
     """
     digest, step = hashlib.sha256(), max(1, len(images) // SAMPLED_FILES)
     for n, path in enumerate(images.paths):
@@ -186,7 +186,7 @@ def _files_hash(images: ImageSet) -> str:
             if n % step == 0:
                 with open(path, "rb") as file:
                     digest.update(file.read(SAMPLED_BYTES))
-        except OSError:  # it will be listed among the bad ones
+        except OSError:  # the loader will report it
             digest.update(f"{images.name(n)}\tabsent\n".encode())
     return digest.hexdigest()
 

@@ -17,12 +17,11 @@ from ..data.loader import batches
 from ..models import checkpoints
 from ..models.losses import balanced_bce
 from ..utils.distributed import Ranks
-from .loop import BranchConfig, Epoch, ProbeConfig, check_finite, keep, resume, set_lr, sgd
+from .loop import BranchConfig, Epoch, check_finite, load_state, save_state, set_lr, sgd
 from .vectors import Vectors
 
-__all__ = ["LOSSES", "BranchConfig", "Epoch", "ProbeConfig", "balanced_bce", "fit", "measure", "top1"]
-STATE_SECONDS = 2.0  # states are written at most this often, and after the last epoch
-EVALUATED = 1024  # images whose vectors are in memory at once when a head is measured
+STATE_SECONDS = 2.0  # at least, between two states; the last epoch always writes one
+EVALUATED = 1024  # images a batch when a head is measured
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"softmax": nnf.cross_entropy, "sigmoid": balanced_bce}
 
 
@@ -32,17 +31,17 @@ def fit(
 ) -> Iterator[Epoch]:  # fmt: skip
     """Trains a head in place on cached vectors; yields after every epoch, with the head in eval mode.
 
-    Every epoch sees each readable image once, in one of its V views, both drawn by (seed, epoch). Stop iterating, or
-    let `stop()` (asked between batches) say so, to stop: what was learnt stays in `head`. `state`: a file from which a
-    run that was killed goes on to the same end, after yielding the epochs it had finished. Of several `ranks` each
-    takes its part of every batch; the sum is what one process computes.
-    Raises ValueError when the loss is no longer a number, CheckpointError when the state is another run's.
+    Every epoch sees each readable image once, in one of its V views, both drawn by (seed, epoch). When the caller stops
+    iterating, or `stop()`, called between batches, returns True, the head keeps what it has learned. `state`: a file
+    from which a killed run resumes with the same result, after yielding the epochs it had finished. Several `ranks`
+    share every batch and compute the gradient of one process.
+    Raises ValueError when the loss is no longer finite, CheckpointError when the state is another run's.
     """
     run = _Run(head, train, config, loss, ranks or Ranks(), stop or (lambda: False))
-    made_of = {"config": asdict(config), "loss": loss, "vectors": train.key}
-    made_of["labels"] = checkpoints.tensor_hash({"labels": train.labels})
-    history = resume(state, run.parameters, run.optimizer, made_of)
-    agreed(run.parameters.values(), run.ranks, len(history))
+    identity = {"config": asdict(config), "loss": loss, "vectors": train.key}
+    identity["labels"] = checkpoints.tensor_hash({"labels": train.labels})
+    history = load_state(state, run.parameters, run.optimizer, identity)
+    check_same_epoch(run.parameters.values(), run.ranks, len(history))
     head.eval()
     yield from history
     start = written = time.monotonic()
@@ -58,13 +57,13 @@ def fit(
         history.append(Epoch(epoch + 1, config.epochs, mean, accuracy, seconds, *measured))
         due = time.monotonic() - written > STATE_SECONDS or epoch + 1 == config.epochs
         if state and due and run.ranks.rank == 0:
-            keep(state, run.parameters, run.optimizer, made_of, history)
+            save_state(state, run.parameters, run.optimizer, identity, history)
             written = time.monotonic()
         yield history[-1]
 
 
 class _Run:
-    """A head under training."""
+    """A head in training, its parameters and optimizer."""
 
     def __init__(
         self, head: nn.Module, train: Vectors, config: BranchConfig, loss: str, ranks: Ranks, stop: Callable[[], bool]
@@ -85,7 +84,7 @@ class _Run:
         sums = torch.zeros(2, dtype=torch.float64)
         self.head.train()
         forked = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(forked):  # dropout draws by (seed, epoch) too
+        with torch.random.fork_rng(forked):  # dropout too is drawn by (seed, epoch)
             torch.manual_seed(int(rng.integers(2**31)) + self.ranks.rank)
             steps = math.ceil(len(order) / self.config.batch)
             for step, span in enumerate(batches(len(order), self.config.batch)):
@@ -97,7 +96,7 @@ class _Run:
         return sums[0].item() / len(order), 100 * sums[1].item() / len(order)
 
     def step(self, index: Tensor, view: Tensor) -> Tensor:
-        """One step on a batch, of which this rank takes its part; returns the sums of its losses and hits."""
+        """One step on this rank's part of a batch; returns the sums of its losses and hits."""
         own = slice(self.ranks.rank, None, self.ranks.world)
         labels = self.train.labels[index[own]].to(self.device)
         self.optimizer.zero_grad()
@@ -107,13 +106,13 @@ class _Run:
             loss = self.loss(logits, labels) * (len(labels) / len(index))
             loss.backward()
             sums = torch.stack([loss.detach().double() * len(index), (logits.argmax(1) == labels).sum()]).cpu()
-        self.stopped = gathered(self.parameters.values(), self.ranks, self.stop)
+        self.stopped = reduce_gradients(self.parameters.values(), self.ranks, self.stop)
         self.optimizer.step()
         return sums
 
 
-def agreed(parameters: Collection[nn.Parameter], ranks: Ranks, done: int) -> None:
-    """All ranks begin with rank 0's numbers. Raises ValueError when they do not begin after the same epoch."""
+def check_same_epoch(parameters: Collection[nn.Parameter], ranks: Ranks, done: int) -> None:
+    """Copies rank 0's parameters to all ranks. Raises ValueError when they do not begin after the same epoch."""
     count = torch.tensor([float(done)])
     ranks.all_reduce_([count])
     if count.item() != done * ranks.world:
@@ -121,44 +120,46 @@ def agreed(parameters: Collection[nn.Parameter], ranks: Ranks, done: int) -> Non
     ranks.broadcast_(list(parameters))
 
 
-def gathered(parameters: Collection[nn.Parameter], ranks: Ranks, stop: Callable[[], bool]) -> bool:
-    """Sums the gradients over the ranks; whether any rank was asked to stop, so that all do so at the same step."""
+def reduce_gradients(parameters: Collection[nn.Parameter], ranks: Ranks, stop: Callable[[], bool]) -> bool:
+    """Sums the gradients over the ranks; whether any rank is to stop, so that all do so at the same step."""
+    gradients = []
     for p in parameters:
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-    halt = torch.tensor([float(stop())])
-    ranks.all_reduce_([*(p.grad for p in parameters), halt])
-    return bool(halt)
+        gradients.append(p.grad)
+    stopped = torch.tensor([float(stop())])
+    ranks.all_reduce_([*gradients, stopped])
+    return bool(stopped)
 
 
 def scores(
-    answers: Iterable[tuple[Tensor, Tensor]], classes: int, loss: str, ranks: Ranks
+    outputs: Iterable[tuple[Tensor, Tensor]], classes: int, loss: str, ranks: Ranks
 ) -> tuple[float, tuple[float | None, ...]]:
-    """Of (logits [B,C], labels [B]): accuracy in percent, and percent found per class, as `Epoch.recalled` says."""
-    counts = torch.zeros(3, classes, dtype=torch.float64)  # images, right answers, found
-    for logits, labels in answers:
+    """Accuracy and recall by class (`Epoch.recalled`) in percent, of batches of logits [B,C] and labels [B]."""
+    counts = torch.zeros(3, classes, dtype=torch.float64)  # images, correct, recalled
+    for logits, labels in outputs:
         logits, labels = logits.cpu(), labels.cpu()
-        right = logits.argmax(1) == labels
-        found = right if loss == "softmax" else logits.gather(1, labels[:, None]).squeeze(1) > 0
-        counts.index_add_(1, labels, torch.stack([torch.ones_like(right), right, found]).double())
+        correct = logits.argmax(1) == labels
+        recalled = correct if loss == "softmax" else logits.gather(1, labels[:, None]).squeeze(1) > 0
+        counts.index_add_(1, labels, torch.stack([torch.ones_like(correct), correct, recalled]).double())
     ranks.all_reduce_([counts])
-    images, right, found = counts
-    recalled = tuple(100 * f / n if n else None for f, n in zip(found.tolist(), images.tolist()))
-    return 100 * (right.sum() / images.sum()).item(), recalled
+    images, correct, recalled = counts
+    by_class = tuple(100 * r / n if n else None for r, n in zip(recalled.tolist(), images.tolist()))
+    return 100 * (correct.sum() / images.sum()).item(), by_class
 
 
 @torch.no_grad()
 def measure(
     head: nn.Module, vectors: Vectors, loss: str = "softmax", ranks: Ranks | None = None
 ) -> tuple[float, tuple[float | None, ...]]:
-    """Accuracy in percent over the readable images as they are, and percent found per class (`Epoch.recalled`)."""
+    """Accuracy and recall by class (`Epoch.recalled`) in percent, over view 0 of the readable images."""
     ranks, device = ranks or Ranks(), next(head.parameters(), torch.empty(0)).device
     classes = head(vectors.take(vectors.good[:1]).to(device)).shape[1]
-    mine = vectors.good[ranks.rank :: ranks.world]
-    spans = (mine[span] for span in batches(len(mine), EVALUATED))
-    answers = ((head(vectors.take(index).to(device)), vectors.labels[index]) for index in spans)
-    return scores(answers, classes, loss, ranks)
+    own = vectors.good[ranks.rank :: ranks.world]
+    spans = (own[span] for span in batches(len(own), EVALUATED))
+    outputs = ((head(vectors.take(index).to(device)), vectors.labels[index]) for index in spans)
+    return scores(outputs, classes, loss, ranks)
 
 
 def top1(classifier: nn.Module, vectors: Vectors) -> float:
-    """Share of readable images, in percent, whose largest logit is their class."""
+    """Top-1 accuracy in percent over the readable images."""
     return measure(classifier, vectors)[0]

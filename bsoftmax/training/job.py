@@ -1,4 +1,4 @@
-"""What a training run is made of: its options, its data, and how it tells what happens (events: plain dicts)."""
+"""A training run: its options, its data, and the events (plain dicts) that it emits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAGES = ("probe", "finetune")
 
 @dataclass(frozen=True)
 class TrainRun:
-    """What is trained on what, and where it goes. `classes`: "own" (of the data), "kept" (of the model) or "auto"."""
+    """Options of a training run. `classes`: "own" (the data's), "kept" (the model's) or "auto" (kept if they match)."""
 
     data: str
     out: Path
@@ -38,7 +38,7 @@ class TrainRun:
     weights: str = "hub"
     classes: str = "auto"
     stage1: str = "probe"
-    probe: BranchConfig = field(default_factory=ProbeConfig)  # of stage 1; a FinetuneConfig where that is asked
+    probe: BranchConfig = field(default_factory=ProbeConfig)  # of stage 1; a FinetuneConfig for "finetune"
     branch: BranchConfig = field(default_factory=BranchConfig)
     share: float = 0.2
     seed: int = 0
@@ -48,14 +48,14 @@ class TrainRun:
     command: tuple[str, ...] = ()
 
     def key(self) -> str:
-        """What a run is known by when it goes on after a kill: everything but where the result goes."""
-        said = {k: v for k, v in asdict(self).items() if k not in ("out", "cache", "command", "limits")}
-        return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:16]
+        """Identifies a run that resumes: a hash of all options but those of the machine."""
+        options = {k: v for k, v in asdict(self).items() if k not in ("out", "cache", "command", "limits")}
+        return hashlib.sha256(json.dumps(options, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits and how they came about."""
+    """Both splits and their origin."""
 
     train: ImageSet
     val: ImageSet
@@ -63,8 +63,8 @@ class Data:
     layout: str
     skipped: tuple[Skipped, ...]
 
-    def described(self, bad: dict[str, int]) -> dict[str, Any]:
-        """For the file's metadata; `bad`: images of each split that could not be read after all."""
+    def describe(self, bad: dict[str, int]) -> dict[str, Any]:
+        """For the checkpoint's metadata; `bad`: the number of unreadable images of each split."""
         out: dict[str, Any] = {"layout": self.layout, "split": self.split, "skipped": len(self.skipped)}
         for name, images in (("train", self.train), ("val", self.val)):
             counts = images.counts() if len(images.classes) <= 1000 else []
@@ -74,42 +74,42 @@ class Data:
 
 
 class TrainingJob:
-    """One run under way: its options, where it reports to, whether it was asked to stop."""
+    """A run in progress: its options, the callable that takes its events, whether it was stopped."""
 
     def __init__(self, run: TrainRun, emit: Emit, stop: Callable[[], bool], ranks: Ranks) -> None:
         self.run, self.ranks, self.start = run, ranks, time.monotonic()
         self.emit: Emit = emit if ranks.rank == 0 else lambda event: None
-        # several processes would not all hear of it at the same batch
-        self.asked = stop if self.ranks.world == 1 else lambda: False
-        self.stopped, self.told, self.now = False, 0.0, ""
+        # several ranks could see it at different batches
+        self.stop_requested = stop if self.ranks.world == 1 else lambda: False
+        self.stopped, self.progress_at, self.current = False, 0.0, ""
         self.state = run.cache / "states" / run.key()
 
     @property
     def device(self) -> torch.device:
-        """Where to compute: this rank's device, or alone a GPU where there is one."""
+        """This rank's device; of one process a GPU where there is one."""
         return (
             self.ranks.device if self.ranks.world > 1 else torch.device("cuda" if torch.cuda.is_available() else "cpu")
         )
 
     def stop(self) -> bool:
-        """Whether to end early and keep what there is."""
-        self.stopped = self.stopped or self.asked()
+        """Whether to end early."""
+        self.stopped = self.stopped or self.stop_requested()
         return self.stopped
 
     def stage(self, stage: str, title: str) -> None:
-        """Says what begins now."""
-        self.now = stage
+        """Emits the beginning of a stage."""
+        self.current = stage
         self.emit({"event": "stage", "stage": stage, "title": title})
 
     def tick(self, done: int, total: int) -> None:
-        """Says how far a stage has come, a few times a second at most."""
+        """Emits the progress of a stage, at most four times a second."""
         now = time.monotonic()
-        if done >= total or now - self.told > 0.25:
-            self.told = now
-            self.emit({"event": "progress", "stage": self.now, "done": done, "total": total})
+        if done >= total or now - self.progress_at > 0.25:
+            self.progress_at = now
+            self.emit({"event": "progress", "stage": self.current, "done": done, "total": total})
 
     def epochs(self, stage: str, steps: Iterable[Epoch]) -> dict[str, Any]:
-        """Reports every epoch until the last or a stop; returns what the last one said."""
+        """Emits every epoch until the last or a stop; returns the numbers of the last one."""
         last: dict[str, Any] = {}
         for epoch in steps:
             last = {k: v for k, v in asdict(epoch).items() if k not in ("recalled", "seconds")}
@@ -118,8 +118,8 @@ class TrainingJob:
                 break
         return last
 
-    def afford(self, size: int) -> None:
-        """Raises ValueError when the disk of the cache has no room for `size` bytes."""
+    def check_space(self, size: int) -> None:
+        """Raises ValueError when the disk of the cache has less than `size` bytes free."""
         self.run.cache.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(self.run.cache).free) < size:
             raise ValueError(
@@ -133,30 +133,30 @@ class TrainingJob:
         self.stage("data", "Reading the data set")
         found = layouts.read_data(run.data, run.cache / "data", run.limits, images=run.images)
         data = Data(*layouts.train_val(found, run.share, run.seed), found.layout, found.skipped)
-        said = {"train": len(data.train), "val": len(data.val), "classes": list(data.train.classes)}
-        self.emit({"event": "data", **said, "skipped": data.skipped, "split": data.split, "layout": data.layout})
+        counts = {"train": len(data.train), "val": len(data.val), "classes": list(data.train.classes)}
+        self.emit({"event": "data", **counts, "skipped": data.skipped, "split": data.split, "layout": data.layout})
         return data
 
-    def features(self, model: DualBranch, data: Data, to_the_end: bool = False) -> tuple[Vectors, Vectors]:
-        """Penultimate vectors of both splits: as many trunk passes as there are views.
+    def features(self, model: DualBranch, data: Data, ignore_stop: bool = False) -> tuple[Vectors, Vectors]:
+        """Penultimate vectors of both splits: one trunk pass an image and view.
 
-        Raises Stopped when asked to stop, unless `to_the_end`: what was learnt before needs them to be measured.
+        Raises Stopped when `stop` returns True, unless `ignore_stop`: a fine-tuned model needs them to be measured.
         """
         run = self.run
         sets = ((data.train, run.branch.views), (data.val, 1))
         sizes = [feature_cache.bytes_needed(model, len(images), views) for images, views in sets]
         passes = [len(images) * views for images, views in sets]
         self.emit({"event": "size", "bytes": sum(sizes)})
-        self.afford(sum(sizes))
+        self.check_space(sum(sizes))
         self.stage("features", "Looking at every photograph once")
-        made = []
+        vectors = []
         for n, (images, views) in enumerate(sets):
             before = sum(passes[:n])
             tick = lambda done, total, before=before: self.tick(before + done, sum(passes))  # noqa: E731
-            made.append(
+            vectors.append(
                 feature_cache.features(
                     model, images, run.cache / "features", views, run.seed, tick=tick,
-                    stop=None if to_the_end else self.stop, ranks=self.ranks,
+                    stop=None if ignore_stop else self.stop, ranks=self.ranks,
                 )
             )  # fmt: skip
-        return made[0], made[1]
+        return vectors[0], vectors[1]

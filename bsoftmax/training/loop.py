@@ -1,4 +1,4 @@
-"""What training has in common, whichever part is trained: configuration, epochs, the learning rate, states."""
+"""Common to all training on features: configuration, epochs, the learning rate, and states from which a run resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DECAYS = ("cosine", "step")
 
 @dataclass(frozen=True)
 class BranchConfig:
-    """How a head is trained: SGD with Nesterov momentum on `views` cached views an image.
+    """Configuration of a head's training: SGD with Nesterov momentum on `views` cached views an image.
 
     `decay` of the learning rate: "cosine", or "step", a tenth of it in the last third of all steps.
     """
@@ -52,10 +52,10 @@ class BranchConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig(BranchConfig):
-    """How the softmax head of one's own classes is trained on the frozen trunk: a linear probe.
+    """Configuration of a linear probe: the softmax head of new classes on the frozen trunk.
 
-    Its step is smaller than the branch's, for softmax heads of few images lose by a large one, and its batch too, for a
-    set of fifty images should take more than one step an epoch.
+    Its learning rate and batch are smaller than the branch's, for sets of few images: a large rate costs accuracy, and
+    fifty images should be more than one step an epoch.
     """
 
     batch: int = 64
@@ -64,9 +64,9 @@ class ProbeConfig(BranchConfig):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One finished epoch: mean loss and training accuracy in percent, seconds so far, and what the validation set says.
+    """One finished epoch: mean loss, training and validation accuracy in percent, seconds so far.
 
-    `recalled`: percent of each class's validation images that are found (branch: s_y > 0.5; softmax: the largest
+    `recalled`: percent of each class's validation images that are recalled (branch: s_y > 0.5; softmax: the largest
     logit); None for a class without any.
     """
 
@@ -80,15 +80,15 @@ class Epoch:
 
 
 def sgd(groups: Sequence[dict[str, Any]], config: BranchConfig) -> torch.optim.SGD:
-    """Stochastic gradient descent with Nesterov momentum, as the configuration says."""
+    """SGD with the configuration's learning rate, Nesterov momentum and weight decay."""
     return torch.optim.SGD(
         groups, config.lr, config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay
     )
 
 
-def set_lr(optimizer: torch.optim.Optimizer, config: BranchConfig, done: float) -> None:
-    """At the share t of all steps: lr 1/2 (1 + cos(pi t)), or, in steps, lr and lr/10 from t = 2/3 on."""
-    factor = 0.5 * (1 + math.cos(math.pi * done)) if config.decay == "cosine" else 1.0 if done < 2 / 3 else 0.1
+def set_lr(optimizer: torch.optim.Optimizer, config: BranchConfig, t: float) -> None:
+    """lr (1 + cos(pi t))/2 at the share t of all steps, or, with the decay "step", lr and lr/10 from t = 2/3 on."""
+    factor = 0.5 * (1 + math.cos(math.pi * t)) if config.decay == "cosine" else 1.0 if t < 2 / 3 else 0.1
     for group in optimizer.param_groups:
         group["lr"] = config.lr * factor
 
@@ -101,32 +101,32 @@ def check_finite(loss: float, epoch: int, config: BranchConfig) -> None:
         )
 
 
-def keep(
-    path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, made_of: Mapping[str, Any],
+def save_state(
+    path: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, identity: Mapping[str, Any],
     history: Sequence[Epoch],
 ) -> None:  # fmt: skip
-    """Writes all that is needed to go on after this epoch. Raises OSError when the folder cannot be written."""
+    """Writes what a run needs to resume after this epoch. Raises OSError when the folder cannot be written."""
     tensors = {f"head.{name}": p for name, p in parameters.items()}
     for name, p in parameters.items():
         buffer = optimizer.state[p].get("momentum_buffer")
         if buffer is not None:
             tensors[f"momentum.{name}"] = buffer
-    checkpoints.write(path, tensors, {**made_of, "epochs": [asdict(epoch) for epoch in history]})
+    checkpoints.write(path, tensors, {**identity, "epochs": [asdict(epoch) for epoch in history]})
 
 
 @torch.no_grad()
-def resume(
-    path: Path | None, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, made_of: Mapping[str, Any]
+def load_state(
+    path: Path | None, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, identity: Mapping[str, Any]
 ) -> list[Epoch]:
-    """Fills parameters and momenta from a state; returns its epochs, none where there is no state yet.
+    """Loads parameters and momenta from a state; returns its epochs, none where there is no state yet.
 
-    Raises CheckpointError when the state is damaged or another run's.
+    `identity`: the metadata that the state must have. Raises CheckpointError when it is damaged or another run's.
     """
     if path is None or not path.exists():
         return []
     tensors, meta = checkpoints.read(path)
     fits = all(f"head.{k}" in tensors and tensors[f"head.{k}"].shape == p.shape for k, p in parameters.items())
-    if not fits or any(meta.get(key) != value for key, value in made_of.items()):
+    if not fits or any(meta.get(key) != value for key, value in identity.items()):
         raise checkpoints.CheckpointError(f"{str(path)!r} belongs to another run: move it away to start anew.")
     for name, p in parameters.items():
         p.copy_(tensors[f"head.{name}"])

@@ -1,4 +1,4 @@
-"""The recipe that trains a small trunk and its softmax head from nothing (the bundled model comes from here)."""
+"""Training of a small trunk and its softmax head from scratch, as the bundled model was trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 from torchvision.transforms import v2
@@ -25,7 +25,7 @@ from .feature_cache import fast_precision
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training at a fixed image size and output stride: warm-up, then cosine to zero."""
+    """A part of the training with its own image size and output stride: linear warm-up, then cosine to zero."""
 
     size: int
     output_stride: int
@@ -36,7 +36,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with Nesterov momentum, label smoothing, averaged weights; most epochs small, the last ones at full size."""
+    """SGD with Nesterov momentum, label smoothing and averaged weights (EMA), on small images first."""
 
     trunk: str = "resnet10t"
     stages: tuple[Stage, ...] = (Stage(128, 32, 30, 0.12, 3.0), Stage(224, 16, 4, 0.02, 0.5))
@@ -50,13 +50,14 @@ class Recipe:
     seed: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """The recipe as plain data, as the checkpoint's metadata give it back."""
-        return json.loads(json.dumps(asdict(self)))
+        """The recipe as plain data, equal to what the checkpoint's metadata return."""
+        recipe: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return recipe
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step (or, with `val_accuracy`, one finished epoch) reports; `seconds` counts from the start."""
+    """One step or, with `val_accuracy`, one finished epoch; `seconds` since the start."""
 
     epoch: int
     epochs: int
@@ -69,7 +70,7 @@ class Step:
 
 
 class Net(nn.Module):
-    """Trunk, neck and softmax head, all of it to be trained, under the names of a model file."""
+    """Trunk, neck and softmax head, all trainable, under the parameter names of a checkpoint."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -77,12 +78,13 @@ class Net(nn.Module):
         self.requires_grad_(True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.softmax(self.neck(*self.trunk(x)))
+        logits: Tensor = self.softmax(self.neck(*self.trunk(x)))
+        return logits
 
 
 @dataclass
 class Classifier:
-    """A network under training, with the averaged copy that is kept."""
+    """A network in training, and its averaged copy, which is the result."""
 
     net: Net
     ema: ModelEmaV3
@@ -101,7 +103,7 @@ def _classifier(
     recipe: Recipe, stage: Stage, classes: int, device: torch.device, state: dict[str, Tensor]
 ) -> Classifier:
     parts = build(recipe.trunk, weights=None, num_classes=classes, stride=stage.output_stride)
-    net = Net(parts).to(device, memory_format=torch.channels_last)
+    net = Net(parts).to(device).to(memory_format=torch.channels_last)
     ema = ModelEmaV3(net, decay=recipe.ema, use_warmup=True)
     if state:
         net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
@@ -131,9 +133,11 @@ def _lr(stage: Stage, epoch: float) -> float:
     return stage.lr * 0.5 * (1 + math.cos(math.pi * (epoch - stage.warmup) / (stage.epochs - stage.warmup)))
 
 
-def _loader(images: Tensor, labels: Tensor, stage: Stage, recipe: Recipe, seed: int, workers: int) -> DataLoader:
+def _loader(
+    images: Tensor, labels: Tensor, stage: Stage, recipe: Recipe, seed: int, workers: int
+) -> DataLoader[tuple[Tensor, Tensor]]:
     counts = torch.bincount(labels).float()
-    weights = counts[labels] ** -0.5  # a class is drawn in proportion to the root of its size
+    weights = (counts[labels] ** -0.5).tolist()  # a class is drawn in proportion to the root of its size
     generator = torch.Generator().manual_seed(seed)
     sampler = WeightedRandomSampler(weights, len(labels), generator=generator)
     dataset = Augmented(images, labels, stage.size, recipe.crop_area, recipe.jitter)
@@ -167,8 +171,8 @@ def pretrain(
 ) -> Iterator[Step]:  # fmt: skip
     """Trains trunk and softmax head; yields a Step after every batch and every epoch.
 
-    `train`, `val`: (uint8 [n,3,S,S], int64 [n]). After each epoch everything needed to go on is written to
-    `state_path` (atomically); called again with the same recipe it goes on there. `averaged_weights` reads the result.
+    `train`, `val`: (uint8 [n,3,S,S], int64 [n]). After each epoch a state is written to `state_path` (atomically), from
+    which a run with the same recipe resumes. `averaged_weights` reads the result.
     Raises ValueError for fewer images than one batch, CheckpointError when the state is another recipe's.
     """
     where = torch.device(device)
@@ -198,7 +202,7 @@ def pretrain(
                 lr = _lr(stage, epoch - first + (step + 1) / len(loader))
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                loss = _learn(model, optimizer, pixels, labels, recipe.label_smoothing, precision)
+                loss = _train_step(model, optimizer, pixels, labels, recipe.label_smoothing, precision)
                 model.ema.update(model.net, step=epoch * len(loader) + step)
                 yield Step(epoch, total, step + 1, len(loader), loss, lr, time.monotonic() - start)
             done = epoch + 1
@@ -208,7 +212,7 @@ def pretrain(
         state, first = checkpoints.read(state_path)[0], last
 
 
-def _learn(
+def _train_step(
     model: Classifier, optimizer: torch.optim.SGD, pixels: Tensor, labels: Tensor, smoothing: float,
     precision: torch.dtype | None,
 ) -> float:  # fmt: skip
@@ -222,17 +226,17 @@ def _learn(
 
 
 def _resume(path: Path, recipe: Recipe) -> tuple[dict[str, Tensor], int]:
-    """State and number of epochs done, both empty where there is no file yet."""
+    """The tensors of the state and the number of epochs done; none where there is no file yet."""
     if not path.exists():
         return {}, 0
     state, meta = checkpoints.read(path)
     if meta.get("recipe") != recipe.describe():
         raise checkpoints.CheckpointError(f"{str(path)!r} belongs to another recipe: move it away to start anew.")
-    return state, meta["epochs_done"]
+    return state, int(meta["epochs_done"])
 
 
 def averaged_weights(state_path: Path) -> dict[str, Tensor]:
-    """The averaged weights in the names of a model file (`trunk.*`, `softmax.*`); convolutions in half precision."""
+    """The averaged weights under the names of a checkpoint (`trunk.*`, `softmax.*`); convolutions in half precision."""
     tensors, _ = checkpoints.read(state_path)
     kept = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.") and not k.endswith("num_batches_tracked")}
     return {k: v.half() if k.startswith("trunk.") and v.ndim > 1 else v.float() for k, v in kept.items()}

@@ -1,4 +1,4 @@
-"""Penultimate vectors of a set of images, wherever they lie: in memory, or on disk and memory-mapped."""
+"""Penultimate vectors of an image set, in memory or memory-mapped from disk."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Shape = tuple[int, int, int]
 
 
 class Vectors:
-    """Penultimate vectors of n images in several views, with labels; those on disk are only read when asked for.
+    """Penultimate vectors of n images in several views, with labels; vectors on disk are read on demand.
 
-    `labels` int64 [n]. `bad`: the images that could not be read, and why; `good`: the places of the others, int64.
-    `key` says what the vectors were made of.
+    `labels` int64 [n]. `bad`: index -> reason of the images that could not be read; `good`: the indices of the others,
+    int64. `key` identifies what the vectors were computed from.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Vectors:
 
     @property
     def n(self) -> int:
-        """How many images there are, the unreadable ones included."""
+        """The number of images, unreadable ones included."""
         return len(self.labels)
 
     def take(self, index: Tensor, view: Tensor | int = 0) -> Tensor:
@@ -50,23 +50,23 @@ class Vectors:
 
 
 def pack(h: Tensor) -> Tensor:
-    """float32 [...,N] -> float16 [...,N+1]: every vector scaled into half precision, then the power of two it lacks.
+    """float32 [...,N] -> float16 [...,N+1]: every vector scaled by a power of two, and its exponent.
 
-    h_i = packed_i 2^packed_N: neither vectors of 1e30 nor of 1e-20 are lost. The relative error is at most 2^-11 for
-    numbers within 2^-29 of the vector's largest.
+    h_i = packed_i 2^packed_N, so that vectors of 1e30 and of 1e-20 survive. The relative error is at most 2^-11 for
+    numbers above 2^-29 of the vector's largest.
     """
     exponent = (torch.frexp(h.abs().amax(-1, keepdim=True)).exponent - EXPONENT).clamp(min=-100)
     return torch.cat([torch.ldexp(h, -exponent), exponent.to(h.dtype)], -1).half()
 
 
 def unpack(rows: Tensor) -> Tensor:
-    """What `pack` made, back: float16 [...,N+1] -> float32 [...,N]."""
+    """The inverse of `pack`: float16 [...,N+1] -> float32 [...,N]."""
     rows = rows.float()
     return torch.ldexp(rows[..., :-1], rows[..., -1:])
 
 
 class Shards:
-    """The packed vectors [n,V,N_pen+1] of a folder, `size` images a file: `000000.npy`, and its bad images as JSON."""
+    """The packed vectors [n,V,N_pen+1] of a folder: `size` images a file, 000000.npy, bad ones in 000000.json."""
 
     def __init__(self, folder: Path, n: int, size: int, views: int, width: int) -> None:
         self.folder, self.n, self.size, self.views, self.width = folder, n, size, views, width
@@ -75,25 +75,25 @@ class Shards:
     def __len__(self) -> int:
         return -(-self.n // self.size)
 
-    def places(self, shard: int) -> range:
-        """The images of a shard."""
+    def indices(self, shard: int) -> range:
+        """The indices of a shard's images."""
         return range(shard * self.size, min((shard + 1) * self.size, self.n))
 
     def shape(self, shard: int) -> Shape:
-        """What a shard's file holds: images, views, numbers."""
-        return len(self.places(shard)), self.views, self.width + 1
+        """(images, views, N_pen + 1) of a shard's array."""
+        return len(self.indices(shard)), self.views, self.width + 1
 
     def path(self, shard: int, suffix: str = "npy") -> Path:
-        """Where a shard lies."""
+        """The path of a shard's file."""
         return self.folder / f"{shard:06d}.{suffix}"
 
     def bad(self, shard: int) -> dict[int, str]:
-        """The shard's images that could not be read, and why. Raises ValueError or OSError where that is not known."""
+        """Index -> reason of a shard's unreadable images. Raises ValueError or OSError where its file is damaged."""
         found = json.loads(self.path(shard, "json").read_text(encoding="utf-8"))
-        return {int(n): str(why) for n, why in dict(found).items()}
+        return {int(n): str(reason) for n, reason in dict(found).items()}
 
     def complete(self, shard: int) -> bool:
-        """Whether the shard is there, whole, and holds nothing but numbers."""
+        """Whether the shard exists, is whole, and has only finite numbers."""
         try:
             self.bad(shard)
             rows = self._header(shard)
@@ -102,20 +102,20 @@ class Shards:
         return bool(np.isfinite(rows).all())
 
     def write(self, shard: int, rows: Tensor, bad: Mapping[int, str]) -> None:
-        """Writes a shard, packed [n,V,N_pen+1], so that it is seen whole or not at all. Raises OSError."""
+        """Writes a shard, packed [n,V,N_pen+1], atomically. Raises OSError."""
         files.write_text(self.path(shard, "json"), json.dumps(dict(bad)))
         with files.atomic_path(self.path(shard)) as name, open(name, "wb") as file:
             np.save(file, rows.numpy(), allow_pickle=False)
 
     def _header(self, shard: int) -> np.memmap:
-        rows = np.load(self.path(shard), mmap_mode="r", allow_pickle=False)
+        rows: np.memmap = np.load(self.path(shard), mmap_mode="r", allow_pickle=False)
         if rows.shape != self.shape(shard) or rows.dtype != np.float16 or not rows.flags.c_contiguous:
             raise ValueError("The shard is of another shape.")
         return rows
 
     def _map(self, shard: int) -> Tensor:
         if shard not in self._maps:
-            rows = self._header(shard)  # only for where the numbers begin: NumPy keeps a file open for every map
+            rows = self._header(shard)  # only for its offset: NumPy keeps a file open for every memory map
             start, path = rows.offset // 2, str(self.path(shard))
             whole = torch.from_file(path, shared=False, size=start + rows.size, dtype=torch.float16)
             self._maps[shard] = whole[start:].view(rows.shape)
@@ -125,7 +125,7 @@ class Shards:
         """The vectors of these images, each in its view: float32 [B,N_pen]."""
         rows = torch.empty(len(index), self.width + 1, dtype=torch.float16)
         shard = index // self.size
-        for s in shard.unique().tolist():
+        for s in sorted(set(shard.tolist())):
             here = (shard == s).nonzero().squeeze(1)
             rows[here] = self._map(s)[index[here] - s * self.size, view[here]]
         return unpack(rows)

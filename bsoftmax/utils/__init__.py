@@ -6,7 +6,7 @@ Imports nothing of the library.
 from .distributed import Ranks
 from .events import Emit, Event
 from .files import atomic_open, atomic_path, file_hash, write_text
-from .text import printable, quoted, shortened
+from .text import error_sentence, printable, quoted, shortened
 
 __all__ = [
     "Emit",
@@ -14,6 +14,7 @@ __all__ = [
     "Ranks",
     "atomic_open",
     "atomic_path",
+    "error_sentence",
     "file_hash",
     "printable",
     "quoted",

@@ -1,4 +1,4 @@
-"""Strings from users, cleaned for messages: control characters replaced, long names shortened."""
+"""Text for messages: strings from users without control characters, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def shortened(name: str, length: int = 80) -> str:
 def quoted(name: str) -> str:
     """The shortened name in quotes, for a message."""
     return repr(shortened(name))
+
+
+def error_sentence(error: Exception) -> str:
+    """An error for users: the message of ours, the short text of the system's."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"The system refused a file: {error.strerror}; free some space or check the folder's permissions."
+    return str(error)

@@ -14,7 +14,7 @@ from bsoftmax.models import backbones
 from bsoftmax.paper import published
 from bsoftmax.paper.presets import cells, find_data
 from bsoftmax.paper.reproduction import NOT_YET, reproduce
-from bsoftmax.paper.side_by_side import compared
+from bsoftmax.paper.side_by_side import build_table
 
 # --- what is missing --------------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ def test_an_image_that_cannot_be_read_is_counted_out_and_named(asked, made, tmp_
     assert {(row["n"], row["note"]) for row in rows} == {(3, "counted out, as they cannot be read: 1 of 4 images")}
     results = json.loads((tmp_path / "out/cub-resnet50-fidelity-standard/results.json").read_text())
     found = {"cub-resnet50": {"training": {}, "standard": {**results, "complete": False, "asked": 9}}}
-    stopped = compared(published.TABLES["table1"], cells(run), found, ("standard",))
+    stopped = build_table(published.TABLES["table1"], cells(run), found, ("standard",))
     assert {row["note"] for row in stopped["rows"]} == {
         "stopped early: 4 of 9 images were looked at; counted out, as they cannot be read: 1 of 4 images"
     }

@@ -13,7 +13,7 @@ from bsoftmax.cams import methods
 from bsoftmax.evaluation import metrics
 from bsoftmax.models import backbones
 from bsoftmax.paper import published
-from bsoftmax.paper.presets import Reproduction, cells, measuring, training
+from bsoftmax.paper.presets import Reproduction, cells, evaluation_options, training_options
 from bsoftmax.training.loop import set_lr
 
 # --- the paper --------------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_everything_named_exists():
             assert row.method in methods.METHODS
             assert published.trunk_of(row.backbone, row.method).backbone == row.backbone
     for trunk in published.TRUNKS:
-        assert backbones.BACKBONES[trunk.name].complete == trunk.filled
+        assert backbones.BACKBONES[trunk.name].complete == trunk.pretrained
     refusal(lambda: published.trunk_of("vgg16", "scorecam"))
 
 
@@ -73,11 +73,11 @@ def test_the_presets_are_the_papers(tmp_path):
     assert list(found) == [f"{data}-{name}" for data in ("imagenet", "openimages") for name in NAMES]
     assert found["imagenet-vgg16_cam"].methods == ("cam",)
     assert found["imagenet-resnet50"].methods == ("cam", "gradcam")
-    job = training(run, found["imagenet-vgg16"], tmp_path)
+    job = training_options(run, found["imagenet-vgg16"], tmp_path)
     assert (job.trunk, job.classes, job.weights, job.branch) == ("vgg16", "kept", "hub", published.RECIPE)
-    job = training(run, found["imagenet-vgg16_cam"], tmp_path)
+    job = training_options(run, found["imagenet-vgg16_cam"], tmp_path)
     assert (job.trunk, job.classes, job.stage1) == ("vgg16_cam", "own", "finetune")
-    asked = measuring(run, found["imagenet-vgg16"], tmp_path, "val", "official")
+    asked = evaluation_options(run, found["imagenet-vgg16"], tmp_path, "val", "official")
     assert (asked.methods, asked.sources, asked.clamps) == (("gradcam",), ("softmax", "sigmoid"), ("paper",))
     assert (asked.protocol, asked.metrics, asked.limit) == ("official", ("localization",), None)
     few = replace(run, table="table1", backbones=("vgg16",), datasets=("cub",))
