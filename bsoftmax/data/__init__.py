@@ -1,8 +1,8 @@
-"""Image sets: what lies in a folder, a zip, an official archive or on the Hub, read into lists of images and labels.
+"""Data sets: a folder, a zip, an official archive or a set of the Hub becomes lists of images, labels and annotations.
 
-`layouts` is the registry of ways in which a set may lie on disk and has the one function that reads them all;
-`archives` unpacks zips, `annotations` reads boxes and masks, `limits` says how large an upload may be, `loader` decodes
-images in batches, `sample` draws a set that needs no data. May import images and utils.
+`layouts` has the registry of directory layouts and `read_data`, which reads them all; `archives` unpacks zips,
+`annotations` reads boxes and masks, `limits` are those of uploads, `loader` decodes images in batches, `sample` draws a
+small data set. May import images and utils.
 """
 
 from .annotations import write_table

@@ -1,4 +1,4 @@
-"""Where the objects are: boxes from tables, COCO files and XML, and masks beside the pictures."""
+"""Boxes and masks of objects: boxes.csv, COCO files, PASCAL VOC XML, and the folder masks/."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
 from ..utils.text import quoted, shortened
@@ -23,76 +24,81 @@ TABLE, MASKS = "boxes.csv", "masks"
 
 
 def read_annotations(
-    tree: FileTree, sizes: dict[str, Size], given: Path | None, skipped: list[Skipped]
+    tree: FileTree, sizes: dict[str, Size], box_file: Path | None, skipped: list[Skipped]
 ) -> dict[str, Annotation]:
-    """What boxes.csv or a COCO file in the root, or the file given, and the folder masks/ say of these pictures.
+    """Annotations of images by name, from `box_file` (else boxes.csv or a COCO file in the root) and masks/.
 
-    Boxes are inclusive pixels of the upright picture. Empty when nothing is said of any picture; otherwise a Truth
-    for every one. Lines about pictures that are not there go to `skipped`. Raises DataError for a malformed line.
+    Boxes are inclusive pixels of the upright image. Empty when no image has any, else one Annotation for each image.
+    Rows about missing images are added to `skipped`. Raises DataError for a malformed row.
     """
-    boxes, masks = _boxes(tree, given, sizes, skipped), _masks(tree, sizes, skipped)
+    boxes, masks = _boxes(tree, box_file, sizes, skipped), _masks(tree, sizes, skipped)
     if not boxes and not masks:
         return {}
     annotations = {}
     for name, size in sizes.items():
-        mine = tuple(clip_box(box, size, f"{where}: the box of {quoted(name)}") for box, where in boxes.get(name, ()))
-        annotations[name] = Annotation(size, mine, (masks[name],) if name in masks else ())
+        clipped = tuple(
+            clip_box(box, size, f"{where}: the box of {quoted(name)}") for box, where in boxes.get(name, ())
+        )
+        annotations[name] = Annotation(size, clipped, (masks[name],) if name in masks else ())
     return annotations
 
 
-def may_have_annotations(tree: FileTree, given: Path | None) -> bool:
-    """Whether something may be known of places: then every picture's size is needed."""
+def may_have_annotations(tree: FileTree, box_file: Path | None) -> bool:
+    """Whether there may be annotations, for which the size of every image is needed."""
     folders, files = tree.listing()
-    return given is not None or MASKS in folders or any(f == TABLE or f.lower().endswith(".json") for f in files)
+    return box_file is not None or MASKS in folders or any(f == TABLE or f.lower().endswith(".json") for f in files)
 
 
 def _masks(tree: FileTree, names: Iterable[str], skipped: list[Skipped]) -> dict[str, Path]:
-    """Of picture a/b.jpg the mask masks/a/b.png, or masks/a/b.jpg.png."""
-    there = set(tree.walk(MASKS))
-    wanted = {}
+    """The mask of image a/b.jpg is masks/a/b.png or masks/a/b.jpg.png."""
+    existing = set(tree.walk(MASKS))
+    masks: dict[str, str] = {}
     for name in names:
         either = (f"{MASKS}/{PurePosixPath(name).with_suffix('.png')}", f"{MASKS}/{name}.png")
-        wanted[name] = next((mask for mask in either if mask in there), None)
-    sound, broken = readable(tree, [mask for mask in wanted.values() if mask], sys.maxsize)
+        if mask := next((mask for mask in either if mask in existing), None):
+            masks[name] = mask
+    valid, broken = readable(tree, list(masks.values()), sys.maxsize)
     skipped += broken
-    return {name: tree.path(mask) for name, mask in wanted.items() if mask in sound}
+    return {name: tree.existing(mask) for name, mask in masks.items() if mask in valid}
 
 
-Boxes = dict[str, list[tuple[Box, str]]]  # of a picture's name: boxes, and the file and line that said so
+Boxes = dict[str, list[tuple[Box, str]]]  # by image name: boxes, each with its position in the file
 
 
-def _boxes(tree: FileTree, given: Path | None, sizes: Iterable[str], skipped: list[Skipped]) -> Boxes:
-    said = _said(tree, given)
-    if said is None:
+def _boxes(tree: FileTree, box_file: Path | None, sizes: Iterable[str], skipped: list[Skipped]) -> Boxes:
+    found = _box_rows(tree, box_file)
+    if found is None:
         return {}
-    file, rows = said
-    by_end: dict[str, list[str]] = {}
+    file, rows = found
+    by_base_name: dict[str, list[str]] = {}
     for name in sizes:
-        by_end.setdefault(PurePosixPath(name).name, []).append(name)
+        by_base_name.setdefault(PurePosixPath(name).name, []).append(name)
     boxes: Boxes = {}
-    gone = {s.name for s in skipped}
+    missing = {s.name for s in skipped}
     for name, box, where in rows:
         key = str(PurePosixPath(name.replace("\\", "/")))
-        alike = by_end.get(PurePosixPath(key).name, [])
-        if key not in alike:  # COCO files often name pictures without their folder
-            key = alike[0] if len(alike) == 1 and "/" not in key else key
-        if key in alike:
+        candidates = by_base_name.get(PurePosixPath(key).name, [])
+        if key not in candidates:  # COCO files often name images without their folder
+            key = candidates[0] if len(candidates) == 1 and "/" not in key else key
+        if key in candidates:
             boxes.setdefault(key, []).append((box, where))
-        elif key not in gone:
-            gone.add(key)
+        elif key not in missing:
+            missing.add(key)
             skipped.append(Skipped(shortened(key), f"{file} speaks of it, but there is no such picture"))
     return boxes
 
 
-def _said(tree: FileTree, given: Path | None) -> tuple[str, Iterator[tuple[str, Box, str]]] | None:
-    """The file that speaks of boxes and its rows (name, box, place in the file), or None."""
-    if given is not None:
-        if (text := FileTree(given.parent).text(given.name)) is None:
-            raise DataError(f"There is no file {quoted(str(given))}: name a CSV with the header path,x0,y0,x1,y1.")
-        rows = _coco(given.name, text) if given.suffix.lower() == ".json" else parse_csv(given.name, text)
+def _box_rows(tree: FileTree, box_file: Path | None) -> tuple[str, Iterator[tuple[str, Box, str]]] | None:
+    """The name of the file with boxes and its rows (image name, box, position in the file), or None."""
+    if box_file is not None:
+        if (text := FileTree(box_file.parent).text(box_file.name)) is None:
+            raise DataError(f"There is no file {quoted(str(box_file))}: name a CSV with the header path,x0,y0,x1,y1.")
+        rows = _coco(box_file.name, text) if box_file.suffix.lower() == ".json" else parse_csv(box_file.name, text)
         if rows is None:
-            raise DataError(f"Expected COCO annotations (images, annotations) in {quoted(given.name)}: check the file.")
-        return given.name, rows
+            raise DataError(
+                f"Expected COCO annotations (images, annotations) in {quoted(box_file.name)}: check the file."
+            )
+        return box_file.name, rows
     if (text := tree.text(TABLE)) is not None:
         return TABLE, parse_csv(TABLE, text)
     for name in tree.listing()[1]:
@@ -102,9 +108,9 @@ def _said(tree: FileTree, given: Path | None) -> tuple[str, Iterator[tuple[str, 
 
 
 def parse_csv(file: str, text: str) -> Iterator[tuple[str, Box, str]]:
-    """The rows of a CSV with the header path,x0,y0,x1,y1: name, inclusive box in pixels, place in the file.
+    """Rows of a CSV with the header path,x0,y0,x1,y1: image name, inclusive box in pixels, position in the file.
 
-    Raises DataError that names file and line.
+    Raises DataError with the file and line.
     """
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -120,16 +126,16 @@ def parse_csv(file: str, text: str) -> Iterator[tuple[str, Box, str]]:
 
 
 def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Writes boxes.csv: a header and a line for each box."""
+    """Writes boxes.csv: the header and a row for each box."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
 
 
 def parse_box(cells: Sequence[object], where: str) -> Box:
-    """Four numbers x0, y0, x1, y1 with x0 <= x1 and y0 <= y1. Raises DataError that begins with `where`."""
+    """Parses x0, y0, x1, y1 with x0 <= x1 and y0 <= y1. Raises DataError that begins with `where`."""
     try:
-        x0, y0, x1, y1 = (float(cell) for cell in cells)
-    except (TypeError, ValueError):
+        x0, y0, x1, y1 = (float(str(cell)) for cell in cells)
+    except ValueError:
         x0 = math.nan
     if not math.isfinite(x0) or not (math.isfinite(x1) and x0 <= x1 and math.isfinite(y1) and y0 <= y1):
         found = quoted(",".join(str(cell) for cell in cells))
@@ -138,7 +144,7 @@ def parse_box(cells: Sequence[object], where: str) -> Box:
 
 
 def clip_box(box: Box, size: Size, what: str) -> Box:
-    """The part of a box within a picture of (w, h) pixels. Raises DataError when none of it is."""
+    """Clips a box to an image of (w, h) pixels. Raises DataError for a box outside the image."""
     right, bottom = size[0] - 1, size[1] - 1
     x0, y0, x1, y1 = box
     if x1 < 0 or y1 < 0 or x0 > right or y0 > bottom:
@@ -147,17 +153,17 @@ def clip_box(box: Box, size: Size, what: str) -> Box:
 
 
 def _coco(file: str, text: str) -> Iterator[tuple[str, Box, str]] | None:
-    """The boxes of a COCO file, [x, y, w, h] as inclusive parse_box; None when it is another kind of JSON."""
+    """Rows of a COCO file, [x, y, w, h] as inclusive corners; None for other JSON."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise DataError(f"{file} is no JSON: mend it, or move it out of the folder.") from None
     if not isinstance(found, dict) or not {"images", "annotations"} <= found.keys():
         return None
-    return _annotations(file, found)
+    return _coco_rows(file, found)
 
 
-def _annotations(file: str, found: dict) -> Iterator[tuple[str, Box, str]]:
+def _coco_rows(file: str, found: dict[str, Any]) -> Iterator[tuple[str, Box, str]]:
     try:
         names = {image["id"]: str(image["file_name"]) for image in found["images"]}
     except (TypeError, KeyError):
@@ -176,9 +182,9 @@ def _annotations(file: str, found: dict) -> Iterator[tuple[str, Box, str]]:
 
 
 def parse_voc(file: str, text: str) -> tuple[Size, tuple[Box, ...]]:
-    """Size (w, h) and boxes of an annotation in the XML of PASCAL VOC and ImageNet, numbers as they stand.
+    """Size (w, h) and boxes of a PASCAL VOC or ImageNet XML file, numbers unchanged.
 
-    Raises DataError for what is no such XML; document types, with which XML can blow up, are refused unread.
+    Raises DataError for other text, and for XML with a document type, whose entities could fill the memory.
     """
     if len(text) > LIMITS.text_bytes or "<!DOCTYPE" in text or "<!ENTITY" in text:
         limit = bytes_in_words(LIMITS.text_bytes)

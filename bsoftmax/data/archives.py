@@ -1,7 +1,7 @@
-"""Where the files of a data set lie: a folder as it is, or a zip, unpacked with care under file names of our own.
+"""Unpacks a zip safely, under numbered file names.
 
-The names in a zip are only ever keys: nothing is written to a path that the zip chose. Sizes are checked before
-anything is inflated and counted again while it is.
+Names in the zip are only used as keys, never as paths. Sizes are checked before a file is inflated, and again while it
+is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..images.read import SUFFIXES, ImageError, check_header
 from ..utils.text import quoted, shortened
@@ -27,13 +28,14 @@ from .sets import DataError, Skipped
 
 TEXTS = frozenset({".txt", ".csv", ".json", ".xml"})
 ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"})
-_ENTRY = b"PK\x01\x02"  # how an entry of a zip's table of contents begins
+Member = tuple[str, zipfile.ZipInfo]
+_ENTRY = b"PK\x01\x02"  # signature of an entry of the central directory
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-_READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # bzip2 and LZMA can fill the memory from a few kilobytes
+_READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # bzip2 and LZMA may inflate kilobytes to gigabytes
 
 
 class ArchiveError(DataError):
-    """A zip that is not opened; the message says what was expected, what was found, what to do."""
+    """A zip that cannot be used; the message says what was expected, what was found, what to do."""
 
 
 def unpack(
@@ -43,10 +45,10 @@ def unpack(
     tick: Tick | None = None,
     check: Callable[[FileTree], object] | None = None,
 ) -> tuple[Unpacked, list[Skipped]]:
-    """The pictures and tables of a zip in work/<hash of the zip and the limits>/, unpacked only where not yet there.
+    """Unpacks images and text files of a zip once, into work/<hash of the zip and the limits>/.
 
-    `check` sees the names before anything is inflated and may refuse them. Raises ArchiveError for what is no zip, is
-    encrypted, cut off, compressed by another method than Deflate, beyond the limits, or has no room on the disk.
+    `check` is called with the names before anything is inflated, and may raise. Raises ArchiveError for a file that is
+    not a zip, encrypted, truncated, not compressed by Deflate, beyond the limits, or too large for the disk.
     """
     path = Path(path)
     folder = Path(work) / _key(path, limits)
@@ -82,23 +84,23 @@ def _key(path: Path, limits: Limits) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Guarded(io.FileIO):
-    """A zip whose table of contents, the one thing that zipfile reads at a stroke, is kept within the limits."""
+class _LimitedFile(io.FileIO):
+    """A zip file that limits its central directory, which zipfile reads at once."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(path)
         self.limits = limits
 
-    def read(self, size: int = -1) -> bytes:
-        if size > self.limits.directory_bytes:
-            raise _crowded(self.limits, "far more")
+    def read(self, size: int | None = -1, /) -> bytes:
+        if (size or 0) > self.limits.directory_bytes:
+            raise _too_many_entries(self.limits, "far more")
         block = super().read(size)
         if (entries := block.count(_ENTRY)) > self.limits.members:
-            raise _crowded(self.limits, f"{entries:,}")
+            raise _too_many_entries(self.limits, f"{entries:,}")
         return block
 
 
-def _crowded(limits: Limits, found: str) -> ArchiveError:
+def _too_many_entries(limits: Limits, found: str) -> ArchiveError:
     return ArchiveError(
         f"Expected a zip of at most {limits.members:,} entries, found {found}: bring fewer files, or unpack it and use "
         "the command line on the folder."
@@ -107,7 +109,7 @@ def _crowded(limits: Limits, found: str) -> ArchiveError:
 
 @contextmanager
 def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
-    with _Guarded(path, limits) as file:
+    with _LimitedFile(path, limits) as file:
         try:
             archive = zipfile.ZipFile(file)
         except ArchiveError:
@@ -120,8 +122,8 @@ def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
             yield archive
 
 
-def _members(infos: Iterable[zipfile.ZipInfo], limits: Limits) -> tuple[list, list[Skipped]]:
-    """The entries to inflate as (name, entry), and those passed over; nothing is read."""
+def _members(infos: Iterable[zipfile.ZipInfo], limits: Limits) -> tuple[list[Member], list[Skipped]]:
+    """The entries to inflate as (name, entry), and those to skip; nothing is inflated."""
     members: dict[str, zipfile.ZipInfo] = {}
     skipped: list[Skipped] = []
     for info in infos:
@@ -129,7 +131,7 @@ def _members(infos: Iterable[zipfile.ZipInfo], limits: Limits) -> tuple[list, li
         name = str(path)
         if info.is_dir() or (".." not in path.parts and hidden(path.parts)):
             continue
-        reason = _passed_over(info, path, limits) or ("its name is in the zip twice" if name in members else None)
+        reason = _skip_reason(info, path, limits) or ("its name is in the zip twice" if name in members else None)
         if reason:
             skipped.append(Skipped(shortened(name), reason))
             continue
@@ -149,8 +151,8 @@ def _members(infos: Iterable[zipfile.ZipInfo], limits: Limits) -> tuple[list, li
     return sorted(members.items()), skipped
 
 
-def _passed_over(info: zipfile.ZipInfo, path: PurePosixPath, limits: Limits) -> str | None:
-    """Why an entry is not unpacked, or None."""
+def _skip_reason(info: zipfile.ZipInfo, path: PurePosixPath, limits: Limits) -> str | None:
+    """Why an entry is not unpacked; None when it is."""
     name, kind = str(path), stat.S_IFMT(info.external_attr >> 16)
     text = path.suffix.lower() in TEXTS
     reasons = {
@@ -168,7 +170,7 @@ def _passed_over(info: zipfile.ZipInfo, path: PurePosixPath, limits: Limits) -> 
 
 
 def _check_member(info: zipfile.ZipInfo, name: str, limits: Limits) -> None:
-    """Raises ArchiveError for an entry that says something against the whole zip."""
+    """Raises ArchiveError for an entry that makes the whole zip unusable."""
     if info.flag_bits & 0x1:
         raise ArchiveError(f"The zip is encrypted ({quoted(name)} needs a password): bring one without a password.")
     if info.compress_type not in _READABLE:
@@ -183,9 +185,12 @@ def _check_member(info: zipfile.ZipInfo, name: str, limits: Limits) -> None:
         )
 
 
-def _inflate(archive: zipfile.ZipFile, members: list, skipped: list[Skipped], draft: Path, tick: Tick | None) -> dict:
-    """Writes every member under a number and says what became of it: the manifest of the folder."""
-    files, faults = [], {}
+def _inflate(
+    archive: zipfile.ZipFile, members: list[Member], skipped: list[Skipped], draft: Path, tick: Tick | None
+) -> dict[str, Any]:
+    """Writes every member under a number; returns the manifest of the folder."""
+    files: list[tuple[str, str, tuple[int, int] | None]] = []
+    faults: dict[str, str] = {}
     for n, (name, info) in enumerate(members):
         suffix = PurePosixPath(name).suffix.lower()
         target = draft / f"{n:06d}{suffix}"
@@ -211,6 +216,6 @@ def _copy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None
     with archive.open(info) as source, open(target, "xb") as out:
         while block := source.read(MB):
             count += len(block)
-            if count > info.file_size:  # what every limit was checked against
+            if count > info.file_size:  # the limits were checked with this size
                 raise zipfile.BadZipFile
             out.write(block)

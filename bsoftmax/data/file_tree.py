@@ -1,4 +1,4 @@
-"""The files of a data set by name, and folders that appear whole or not at all."""
+"""The files of a data set, in a folder or an unpacked zip, and atomic writing of folders."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from ..images.read import ImageError, check_header
 from ..utils.text import quoted, shortened
 from .sets import Skipped
 
-Tick = Callable[[int, int], None]  # how much is done, of how much
-MANIFEST = "manifest.json"  # the last file written into a folder of ours: where it is, the folder is whole
-_STALE = 600  # seconds without a new file after which a draft belongs to a process that was killed
+T = TypeVar("T")
+Tick = Callable[[int, int], None]  # progress callback: done, total
+MANIFEST = "manifest.json"  # the last file written into a folder: where it exists, the folder is complete
+_STALE = 600  # seconds without a new file after which a temporary folder is left from a killed process
 ABSENT = "it is listed, but there is no such file"
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-_LITTER = frozenset({"thumbs.db", "desktop.ini"})
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
 def hidden(parts: Iterable[str]) -> bool:
-    """Whether a path goes through something that no person put there: .DS_Store, __MACOSX, Thumbs.db, .git, ..."""
-    return any(part.startswith((".", "__")) or part.lower() in _LITTER for part in parts)
+    """Whether a part of a path is hidden or made by the system: .DS_Store, __MACOSX, Thumbs.db, .git, ..."""
+    return any(part.startswith((".", "__")) or part.lower() in _SYSTEM_FILES for part in parts)
 
 
 @dataclass(frozen=True)
 class FileTree:
-    """The files below a folder by name: their paths from it, with slashes; hidden ones are left out."""
+    """The files below a folder, named by their relative paths with slashes; hidden ones are left out."""
 
     root: Path
 
     def listing(self, at: str = "") -> tuple[list[str], list[str]]:
-        """The folders and the files directly in one folder, both sorted; nothing where there is no such folder."""
-        folders, files = [], []
+        """Sorted names of the folders and the files directly in a folder; empty when it does not exist."""
+        folders: list[str] = []
+        files: list[str] = []
         try:
             with os.scandir(self.root / at) as entries:
                 for entry in entries:
@@ -48,40 +51,41 @@ class FileTree:
         return sorted(folders), sorted(files)
 
     def walk(self, at: str = "") -> Iterator[str]:
-        """The names of all files in a folder and in those below it, in an order that depends on the names alone."""
+        """Names of all files below a folder, in an order that depends only on the names."""
         folders, files = self.listing(at)
         start = f"{at}/" if at else ""
         yield from (start + name for name in files)
         for name in folders:
-            if not (self.path_of(start + name)).is_symlink():  # links can lead in circles
+            if not (self.root / start / name).is_symlink():  # links may form a cycle
                 yield from self.walk(start + name)
 
-    def path_of(self, folder: str) -> Path:
-        """Where a folder would lie on disk."""
-        return self.root / folder
-
     def path(self, name: str) -> Path | None:
-        """Where a file of this name lies on disk; None where there is none."""
+        """Path of a file on disk; None when it does not exist."""
         path = self.root / name
         return path if os.path.isfile(path) else None
 
+    def existing(self, name: str) -> Path:
+        """Path of a file on disk. Raises ImageError when it does not exist."""
+        path = self.path(name)
+        if path is None:
+            raise ImageError(ABSENT)
+        return path
+
     def below(self, at: str) -> FileTree:
-        """The same files, named from one of their folders."""
+        """The files below one of the folders."""
         return FileTree(self.root / at)
 
     def text(self, name: str) -> str | None:
-        """What a text file says; None where there is none. Broken characters are replaced."""
+        """Content of a text file, invalid bytes replaced; None when it does not exist."""
         path = self.path(name)
         return path.read_text(encoding="utf-8-sig", errors="replace") if path else None
 
     def size(self, name: str, header: bool = True) -> tuple[int, int] | None:
-        """Width and height of the upright picture of this name; None without a look at its `header`.
+        """Size (w, h) of an upright image from its header; None, after fewer checks, unless `header`.
 
-        Raises ImageError when it is not there, empty, or has no sound header.
+        Raises ImageError when the file is missing, empty, or has no valid header.
         """
-        path = self.path(name)
-        if path is None:
-            raise ImageError(ABSENT)
+        path = self.existing(name)
         if path.stat().st_size == 0:
             raise ImageError("it is empty")
         return check_header(path, "it") if header else None
@@ -89,9 +93,9 @@ class FileTree:
 
 @dataclass(frozen=True)
 class Unpacked(FileTree):
-    """The files of a zip under the names it gives them, wherever they lie on disk; `sizes` (w, h) of the pictures.
+    """The files of an unpacked zip by their names in it; `sizes` (w, h) of the images.
 
-    `faults` are the pictures that turned out to be none, and why: they are listed, but have no path.
+    `faults` has the reasons why images could not be read: they are listed, but have no path.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -106,7 +110,7 @@ class Unpacked(FileTree):
                 self._folders[above][1].append(last)
                 continue
             self._folders[above] = (set(), [last])
-            while above:  # a folder and everything around it, once
+            while above:  # the folder and its parents, once each
                 above, _, last = above.rpartition("/")
                 known = above in self._folders
                 self._folders.setdefault(above, (set(), []))[0].add(last)
@@ -114,37 +118,39 @@ class Unpacked(FileTree):
                     break
 
     def listing(self, at: str = "") -> tuple[list[str], list[str]]:
-        """The folders and the files directly in one folder, both sorted."""
+        """Sorted names of the folders and the files directly in a folder."""
         folders, files = self._folders.get(at, ((), ()))
         return sorted(folders), sorted(files)
 
     def path(self, name: str) -> Path | None:
-        """Where a file of this name lies on disk; None where there is none."""
+        """Path of a file on disk; None when it does not exist."""
         return self.files.get(name)
 
     def below(self, at: str) -> Unpacked:
-        """The same files, named from one of their folders."""
+        """The files below one of the folders."""
         start = f"{at}/" if at else ""
-        parts = ({n.removeprefix(start): v for n, v in d.items() if n.startswith(start)}
-                 for d in (self.files, self.sizes, self.faults))  # fmt: skip
-        return Unpacked(self.root, *parts)
+        return Unpacked(self.root, _below(self.files, start), _below(self.sizes, start), _below(self.faults, start))
 
     def size(self, name: str, header: bool = True) -> tuple[int, int]:
-        """Width and height of the upright picture of this name, found when it was unpacked.
+        """Size (w, h) of an upright image, read when it was unpacked.
 
-        Raises ImageError when it turned out to be none, or is not there.
+        Raises ImageError when it could not be read or is missing.
         """
         if name not in self.sizes:
             raise ImageError(self.faults.get(name, ABSENT))
         return self.sizes[name]
 
 
+def _below(values: dict[str, T], start: str) -> dict[str, T]:
+    return {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
+
+
 def readable(
     tree: FileTree, names: Sequence[str], headers: int, tick: Tick | None = None
 ) -> tuple[dict[str, tuple[int, int] | None], list[Skipped]]:
-    """Those of the names whose header is that of a picture, with its (w, h), in order; the others with a reason.
+    """Sizes (w, h) of the images with a valid header, in order, and the other names with a reason.
 
-    Of more than `headers` pictures only existence and length are looked at, and the sizes are None.
+    Headers of more than `headers` images are not read: then files are only checked to exist, and sizes are None.
     """
     sizes: dict[str, tuple[int, int] | None] = {}
     skipped = []
@@ -160,14 +166,14 @@ def readable(
 
 @contextmanager
 def atomic_folder(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
-    """An empty folder to fill, which takes its name when it is left; another process may do the same meanwhile.
+    """A temporary folder that becomes `folder` when the block ends, unless another process was faster.
 
-    Raises `problem` when it cannot be written, and leaves nothing behind then.
+    Raises `problem` when it cannot be written; the temporary folder is removed.
     """
     draft = folder.with_name(f"{folder.name}.{uuid4().hex}.part")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _remove_stale(folder)
         draft.mkdir()
         yield draft
         if folder.exists() and not (folder / MANIFEST).is_file():
@@ -175,9 +181,9 @@ def atomic_folder(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
         if not folder.exists():
             draft.rename(folder)
     except OSError as error:
-        if (folder / MANIFEST).is_file():  # another process was first
+        if (folder / MANIFEST).is_file():  # another process was faster
             return
-        if error.errno in _FULL:
+        if error.errno in _DISK_FULL:
             advice = f"The disk is full: free some space, or choose another folder than {quoted(str(folder.parent))}."
         else:
             advice = (
@@ -188,8 +194,8 @@ def atomic_folder(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what killed processes left of this folder."""
+def _remove_stale(folder: Path) -> None:
+    """Removes temporary folders of killed processes."""
     for draft in folder.parent.glob(f"{folder.name}.*.part"):
         with suppress(OSError):
             if time.time() - draft.stat().st_mtime > _STALE:

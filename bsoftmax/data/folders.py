@@ -1,4 +1,4 @@
-"""Class folders: the name of the folder is the class, with or without train, val and test around them."""
+"""Class folders, named after their classes, directly or below train, val and test."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"),
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a source is to be read: the limits, progress, and where its pictures and boxes lie if not where they do."""
+    """Limits, progress callback, and paths of images and boxes that lie outside the data set."""
 
     limits: Limits
     tick: Tick | None = None
     images: Path | None = None
     boxes: Path | None = None
-    before: tuple[Skipped, ...] = ()  # what was passed over while the source was unpacked
+    skipped: tuple[Skipped, ...] = ()  # while the zip was unpacked
 
 
 class FoundImage(NamedTuple):
-    """A picture of a class folder: its name in the tree, and the folder's."""
+    """An image of a class folder: the names of the file and of the folder."""
 
     name: str
     folder: str
@@ -38,7 +38,7 @@ class FoundImage(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """What the names alone say: the tree without folders around everything, and by split its folder and pictures."""
+    """The class folders of a data set, found by names only: for each split its folder and images."""
 
     tree: FileTree
     splits: dict[str, tuple[str, list[FoundImage]]]
@@ -46,24 +46,24 @@ class ClassFolders:
 
 
 def unwrap(tree: FileTree, file: str = "") -> FileTree:
-    """The tree below the folders that hold nothing but one folder of folders, at most down to this file."""
+    """Skips outer folders that hold nothing but one folder of folders, at most down to the folder of `file`."""
     while True:
         folders, files = tree.listing()
         if file in files:
             return tree
-        if len(folders) != 1 or any(_is_picture(f) for f in files) or not tree.listing(folders[0])[0]:
+        if len(folders) != 1 or any(_is_image(f) for f in files) or not tree.listing(folders[0])[0]:
             return tree
         tree = tree.below(folders[0])
 
 
 def split_folders(folders: Sequence[str]) -> dict[str, str]:
-    """Of folder names those of train, val and test, under these names; empty without train and one of the others."""
+    """Folder names by split (train, val, test); empty unless there are train and another one."""
     found = {key: name for key, names in SPLITS.items() for name in folders if name.lower() in names}
     return found if "train" in found and len(found) > 1 else {}
 
 
 def find_class_folders(tree: FileTree, limits: Limits) -> ClassFolders:
-    """Reads the names of class folders and nothing else; what lies beside them is passed over with a reason.
+    """Finds the class folders by names only, without opening files; images beside them are skipped with a reason.
 
     Raises DataError when there are no classes, too many, or too many images.
     """
@@ -71,43 +71,42 @@ def find_class_folders(tree: FileTree, limits: Limits) -> ClassFolders:
     folders, files = tree.listing()
     splits = split_folders(folders) or {"all": ""}
     skipped = [] if "all" in splits else [_beside(f) for f in folders if f not in (*splits.values(), MASKS)]
-    skipped += [_beside(f) for f in files if _is_picture(f)]
-    found = {split: (at, _pictures(tree, at, skipped)) for split, at in splits.items()}
-    everything = [f for _, pictures in found.values() for f in pictures]
-    names = {f.folder for f in everything}
+    skipped += [_beside(f) for f in files if _is_image(f)]
+    found = {split: (at, _images(tree, at, skipped)) for split, at in splits.items()}
+    images = [f for _, images in found.values() for f in images]
+    names = {f.folder for f in images}
     if len(names) > limits.classes:
         raise DataError(
             f"Expected at most {limits.classes:,} class folders, found {len(names):,}: bring fewer classes, or use the "
             "command line."
         )
-    if len(everything) > limits.images:
+    if len(images) > limits.images:
         raise DataError(
-            f"Expected at most {limits.images:,} images, found {len(everything):,}: bring fewer, or use the command "
-            "line."
+            f"Expected at most {limits.images:,} images, found {len(images):,}: bring fewer, or use the command line."
         )
-    if not everything:
+    if not images:
         _refuse_empty(tree)
     return ClassFolders(tree, found, skipped)
 
 
-def _pictures(tree: FileTree, at: str, skipped: list[Skipped]) -> list[FoundImage]:
+def _images(tree: FileTree, at: str, skipped: list[Skipped]) -> list[FoundImage]:
     folders, files = tree.listing(at)
     if at:
-        skipped += [_beside(f"{at}/{f}") for f in files if _is_picture(f)]
+        skipped += [_beside(f"{at}/{f}") for f in files if _is_image(f)]
     elif MASKS in folders and set(tree.listing(MASKS)[0]) <= set(folders):
         folders = [f for f in folders if f != MASKS]
     found = []
     for folder in folders:
         start = f"{at}/{folder}" if at else folder
         for name in tree.walk(start):
-            if _is_picture(name):
+            if _is_image(name):
                 found.append(FoundImage(name, folder))
             else:
                 skipped.append(Skipped(shortened(name), "it is not a picture"))
     return found
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
@@ -117,7 +116,7 @@ def _beside(name: str) -> Skipped:
 
 def _refuse_empty(tree: FileTree) -> None:
     folders, files = tree.listing()
-    if any(_is_picture(f) for f in files):
+    if any(_is_image(f) for f in files):
         raise DataError(
             "Expected a folder for each class, found pictures without one: put the pictures of each class in a folder "
             "named after it."
@@ -130,37 +129,38 @@ def _refuse_empty(tree: FileTree) -> None:
 
 
 def read_folders(tree: FileTree, options: ReadOptions) -> DataSet:
-    """Reads `<class>/**/<image>`, or the same below train/, val/ and test/, with what is known of places.
+    """Reads `<class>/**/<image>`, or the same below train/, val/ and test/, with annotations.
 
-    Classes are the folder names, sorted; one without a sound picture is left out. Raises DataError when fewer than two
-    are left, or something goes beyond the limits.
+    Classes are the folder names, sorted, without those that have no readable image. Raises DataError when fewer than
+    two remain, or a limit is exceeded.
     """
-    seen = find_class_folders(tree, options.limits)
-    tree = seen.tree
-    names = [f.name for _, pictures in seen.splits.values() for f in pictures]
-    known = may_have_annotations(tree, options.boxes)
-    sizes, broken = readable(tree, names, sys.maxsize if known else options.limits.headers, options.tick)
-    skipped = [*seen.skipped, *broken]
-    folders = {f.folder for _, pictures in seen.splits.values() for f in pictures}
-    kept = {f.folder for _, pictures in seen.splits.values() for f in pictures if f.name in sizes}
+    found = find_class_folders(tree, options.limits)
+    tree, images = found.tree, [f for _, images in found.splits.values() for f in images]
+    annotated = may_have_annotations(tree, options.boxes)
+    headers = sys.maxsize if annotated else options.limits.headers
+    sizes, broken = readable(tree, [f.name for f in images], headers, options.tick)
+    skipped = [*found.skipped, *broken]
+    kept = {f.folder for f in images if f.name in sizes}
     skipped += [
-        Skipped(shortened(f), "no picture in it can be read, so this class is left out") for f in sorted(folders - kept)
+        Skipped(shortened(f), "no picture in it can be read, so this class is left out")
+        for f in sorted({f.folder for f in images} - kept)
     ]
     if len(kept) < options.limits.least_classes:
-        _refuse_few(sorted(kept), [*options.before, *skipped])
+        _refuse_few(sorted(kept), [*options.skipped, *skipped])
     number = {folder: k for k, folder in enumerate(sorted(kept))}
-    annotations = read_annotations(tree, sizes, options.boxes, skipped) if known else {}
+    known = {name: size for name, size in sizes.items() if size}
+    annotations = read_annotations(tree, known, options.boxes, skipped) if annotated else {}
     classes = distinct([printable(folder) for folder in number])
     splits = {}
-    for split, (at, pictures) in seen.splits.items():
-        pictures = [f for f in pictures if f.name in sizes]
+    for split, (at, listed) in found.splits.items():
+        valid = [f for f in listed if f.name in sizes]
         splits[split] = ImageSet(
             root=tree.root / at,
-            paths=tuple(tree.path(f.name) for f in pictures),
-            labels=tuple(number[f.folder] for f in pictures),
+            paths=tuple(tree.existing(f.name) for f in valid),
+            labels=tuple(number[f.folder] for f in valid),
             classes=classes,
-            names=tuple(printable(f.name.removeprefix(f"{at}/" if at else "")) for f in pictures),
-            annotations=tuple(annotations[f.name] for f in pictures) if annotations else (),
+            names=tuple(printable(f.name.removeprefix(f"{at}/" if at else "")) for f in valid),
+            annotations=tuple(annotations[f.name] for f in valid) if annotations else (),
         )
     return DataSet("folders", {split: images for split, images in splits.items() if len(images)}, tuple(skipped))
 
@@ -172,7 +172,7 @@ def _refuse_few(kept: Sequence[str], skipped: Sequence[Skipped]) -> None:
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, those met again with a number behind them."""
+    """The names made unique: repeated ones get a number."""
     used: dict[str, None] = {}
     for name in names:
         n, free = 1, name

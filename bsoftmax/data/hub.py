@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, their pictures written once as files."""
+"""Data sets of the Hugging Face Hub, with their images stored as files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MAGIC = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"GI": ".gif", 
 
 
 def read_hub(source: str, work: str | Path, options: ReadOptions) -> DataSet:
-    """Reads "hf:owner/name[:config]": its column of images, and its first column of class labels.
+    """Reads the first column of images and the first of class labels of "hf:owner/name[:config]".
 
-    The pictures are written into work/hf-<hash>/ as they are stored, once. Raises DataError when `datasets` is not
-    installed, the set cannot be loaded, or lacks one of the columns.
+    Images are written once, as they are stored, into work/hf-<hash>/. Raises DataError when `datasets` is not
+    installed, the set cannot be loaded, or a column is missing.
     """
     folder = Path(work) / f"hf-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     if not (folder / MANIFEST).is_file():
@@ -49,7 +49,7 @@ def read_hub(source: str, work: str | Path, options: ReadOptions) -> DataSet:
 
 
 def _load(source: str) -> dict[str, Any]:
-    """The splits of a set under our names."""
+    """The splits of a set, under the names of SPLITS where they match."""
     try:
         import datasets
     except ImportError:
@@ -59,11 +59,13 @@ def _load(source: str) -> dict[str, Any]:
     name, _, config = source.removeprefix(PREFIX).partition(":")
     try:
         found = datasets.load_dataset(name, config or None)
-    except Exception as error:  # network, permissions, names, formats: as many kinds as the Hub has
+    except Exception as error:  # network, permission, name or format: any type
         why = shortened((str(error).splitlines() or [""])[0].rstrip("."), 200)
         raise DataError(f"{quoted(source)} cannot be loaded from the Hub ({type(error).__name__}: {why}).") from None
-    own = {name: key for key, names in SPLITS.items() for name in names}
-    parts = {own.get(key, key): rows for key, rows in found.items()} if hasattr(found, "items") else {"all": found}
+    split_names = {name: key for key, names in SPLITS.items() for name in names}
+    parts = (
+        {split_names.get(key, key): rows for key, rows in found.items()} if hasattr(found, "items") else {"all": found}
+    )
     return parts if len(parts) > 1 else {"all": next(iter(parts.values()))}
 
 
@@ -106,7 +108,7 @@ def _stored(rows: Any) -> Iterable[dict[str, Any]]:
 
 
 def _picture(stored: dict[str, Any] | None, draft: Path, name: str, label: int | None, classes: int) -> str | Skipped:
-    """Writes the stored bytes under our own name; the file's name, or why there is none."""
+    """Writes the stored bytes of an image; returns the name of the file, or why it was skipped."""
     if label is None or not 0 <= label < classes:
         return Skipped(name, "it has no class")
     try:

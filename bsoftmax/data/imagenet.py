@@ -1,4 +1,4 @@
-"""ImageNet-1K (Russakovsky et al. 2015) in both ways in which it lies on disks, with the boxes of val."""
+"""ImageNet-1K (Russakovsky et al. 2015), in Kaggle's or the usual directory layout, with the boxes of val."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _BOX = re.compile(r"(n\d{8})((?: -?\d+){4})(?: |$)")
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where things lie: `base` holds the lists and the annotations, `data` the pictures, `lists` the .csv and .txt."""
+class _Layout:
+    """`base` has the annotations and the development kit, `data` train and val, `lists` the .csv and .txt files."""
 
     base: FileTree
     data: FileTree
@@ -34,18 +34,18 @@ class _Place:
 
 
 def is_imagenet(tree: FileTree) -> bool:
-    """Whether ImageNet-1K lies here: as on Kaggle, or as train/<wnid>/ and val/."""
-    place = _place(tree)
-    kaggle = place.data is not place.base
-    return "val" in place.data.listing()[0] and (kaggle or bool(_wnids(place.data, "train")))
+    """Whether these files are ImageNet-1K: as on Kaggle, or as train/<wnid>/ and val/."""
+    layout = _layout(tree)
+    kaggle = layout.data is not layout.base
+    return "val" in layout.data.listing()[0] and (kaggle or bool(_wnids(layout.data, "train")))
 
 
-def _place(tree: FileTree) -> _Place:
+def _layout(tree: FileTree) -> _Layout:
     inner = unwrap(tree)
     for base, lists in ((tree.below("ILSVRC"), tree), (tree, tree), (inner.below("ILSVRC"), inner), (inner, inner)):
         if base.listing(_KAGGLE)[0]:
-            return _Place(base, base.below(_KAGGLE), lists)
-    return _Place(inner, inner, inner)
+            return _Layout(base, base.below(_KAGGLE), lists)
+    return _Layout(inner, inner, inner)
 
 
 def _wnids(tree: FileTree, folder: str) -> list[str]:
@@ -56,23 +56,23 @@ def read_imagenet(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads train/<wnid>/ and val/, flat or in folders, with the boxes of val; classes are the wnids, sorted.
 
     The classes of a flat val come from LOC_val_solution.csv, the development kit or the XML. Boxes are those of the
-    XML, else of LOC_val_solution.csv; their numbers are taken as they stand. Raises DataError when val has no classes.
+    XML, else of LOC_val_solution.csv, unchanged. Raises DataError when the classes of val are unknown.
     """
-    place = _place(tree)
-    solution = dict(parse_lines(place.lists, _SOLUTION, _solved, "an image and its boxes"))
-    train, val = _in_folders(place.data, "train"), _in_folders(place.data, "val")
-    annotations = _Annotations.of(place.base)
-    unknown = []
+    layout = _layout(tree)
+    solution = dict(parse_lines(layout.lists, _SOLUTION, _solution_row, "an image and its boxes"))
+    train, val = _in_folders(layout.data, "train"), _in_folders(layout.data, "val")
+    annotations = _Annotations.of(layout.base)
+    unknown: list[Skipped] = []
     if not val:
-        val, unknown = _flat(place, solution, annotations)
-    listed = list(parse_lines(place.lists, _MAPPING, lambda line: line.split()[0], "a synset and its name"))
+        val, unknown = _flat(layout, solution, annotations)
+    listed = list(parse_lines(layout.lists, _MAPPING, lambda line: line.split()[0], "a synset and its name"))
     classes = sorted({*listed, *(wnid for _, wnid in (*train, *val))})
     number = {wnid: k for k, wnid in enumerate(classes)}
     splits = {
         "train": [ListedImage(name, number[wnid]) for name, wnid in train],
         "val": [ListedImage(name, number[wnid], *_boxes(name, annotations, solution)) for name, wnid in val],
     }
-    found = build_data_set("imagenet", splits, classes, place.data, options)
+    found = build_data_set("imagenet", splits, classes, layout.data, options)
     return replace(found, skipped=(*found.skipped, *unknown))
 
 
@@ -85,11 +85,11 @@ def _in_folders(data: FileTree, split: str) -> list[tuple[str, str]]:
     ]
 
 
-Solution = dict[str, tuple[str, tuple[Box, ...]]]  # of a picture's stem: its class and boxes
+Solution = dict[str, tuple[str, tuple[Box, ...]]]  # class and boxes by the stem of the image
 
 
-def _solved(line: str) -> tuple[str, tuple[str, tuple[Box, ...]]]:
-    """A line of LOC_val_solution.csv: image, then `wnid x0 y0 x1 y1` for each box."""
+def _solution_row(line: str) -> tuple[str, tuple[str, tuple[Box, ...]]]:
+    """Parses a line of LOC_val_solution.csv: image, then `wnid x0 y0 x1 y1` for each box."""
     stem, _, text = line.partition(",")
     if stem == "ImageId":
         return stem, ("", ())
@@ -101,7 +101,7 @@ def _solved(line: str) -> tuple[str, tuple[str, tuple[Box, ...]]]:
 
 @dataclass(frozen=True)
 class _Annotations:
-    """The XML of val: read when asked, from the first folder that has any."""
+    """The XML files of val, in the first folder that has any."""
 
     tree: FileTree
     folder: str
@@ -116,7 +116,7 @@ class _Annotations:
         return cls(base, "", frozenset())
 
     def text(self, stem: str) -> str | None:
-        """The XML of a picture, where there is one."""
+        """The XML of an image; None when there is no file."""
         return self.tree.text(f"{self.folder}/{stem}.xml") if f"{stem}.xml" in self.files else None
 
 
@@ -129,14 +129,16 @@ def _boxes(name: str, annotations: _Annotations, solution: Solution) -> tuple[tu
     return solution.get(stem, ("", ()))[1], None
 
 
-def _flat(place: _Place, solution: Solution, annotations: _Annotations) -> tuple[list[tuple[str, str]], list[Skipped]]:
-    """The pictures of a flat val with their classes, and those whose class nothing says."""
-    files = [file for file in place.data.listing("val")[1] if PurePosixPath(file).suffix.lower() in SUFFIXES]
-    truth = {} if solution else dict(_devkit(place.base))
+def _flat(
+    layout: _Layout, solution: Solution, annotations: _Annotations
+) -> tuple[list[tuple[str, str]], list[Skipped]]:
+    """The images of a flat val with their classes, and those of unknown class."""
+    files = [file for file in layout.data.listing("val")[1] if PurePosixPath(file).suffix.lower() in SUFFIXES]
+    truth = {} if solution else dict(_devkit(layout.base))
     found, unknown = [], []
     for file in files:
         stem = PurePosixPath(file).stem
-        wnid = solution.get(stem, ("",))[0] or truth.get(stem) or _named(annotations.text(stem))
+        wnid = solution.get(stem, ("",))[0] or truth.get(stem) or _class_in_xml(annotations.text(stem))
         if wnid:
             found.append((f"val/{file}", wnid))
         else:
@@ -163,6 +165,6 @@ def _devkit(base: FileTree) -> Iterator[tuple[str, str]]:
         yield f"ILSVRC2012_val_{n + 1:08d}", wnid[number]
 
 
-def _named(text: str | None) -> str | None:
+def _class_in_xml(text: str | None) -> str | None:
     found = re.search(r"<name>\s*(n\d{8})\s*</name>", text or "")
     return found.group(1) if found else None

@@ -1,4 +1,4 @@
-"""Every way in which a data set may lie on a disk, in a zip or on the Hub: one entry each, tried in turn."""
+"""The registry of directory layouts, and the functions that read and split any data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["LAYOUTS", "DataSet", "Layout", "read_data", "train_val"]
 
 @dataclass(frozen=True)
 class Layout:
-    """A way of laying out a data set: how it is told and how it is read."""
+    """A directory layout: how it is detected and how it is read."""
 
     key: str
     title: str
@@ -52,13 +52,13 @@ def read_data(
     images: str | Path | None = None,
     boxes: str | Path | None = None,
 ) -> DataSet:
-    """Reads a folder or a zip laid out in one of the LAYOUTS, or "hf:owner/name[:config]" from the Hub.
+    """Reads a folder or a zip in the first of LAYOUTS that fits, or "hf:owner/name[:config]" from the Hub.
 
-    `work`: where a zip is unpacked, once. `limits`: by default those for one's own machine. `tick(done, total)`:
-    progress of what is under way. `images`: where the pictures of metadata lie. `boxes`: a CSV or COCO file.
+    `work`: folder for unpacked zips. `limits`: UNLIMITED by default. `tick(done, total)`: progress callback. `images`:
+    folder of the images, when only their lists are in `source`. `boxes`: a CSV or COCO file.
     Raises DataError (a ValueError) whose message says what was expected, what was found, what to do.
     """
-    options = ReadOptions(limits or UNLIMITED, tick, *(Path(p) if p else None for p in (images, boxes)))
+    options = ReadOptions(limits or UNLIMITED, tick, Path(images) if images else None, Path(boxes) if boxes else None)
     if str(source).startswith(PREFIX):
         return read_hub(str(source), work, options)
     path = Path(source)
@@ -67,7 +67,7 @@ def read_data(
     if not path.is_file():
         raise DataError(f"There is no folder or zip {quoted(str(source))}: check the path.")
     tree, skipped = unpack(path, work, options.limits, tick, lambda names: _precheck(names, options.limits))
-    data = _read(tree, replace(options, before=tuple(skipped)))
+    data = _read(tree, replace(options, skipped=tuple(skipped)))
     return replace(data, skipped=(*skipped, *data.skipped))
 
 
@@ -76,7 +76,7 @@ def _layout(tree: FileTree) -> Layout:
 
 
 def _precheck(names: FileTree, limits: Limits) -> None:
-    """Refuses class folders by their names alone, before anything is unpacked."""
+    """Checks the limits of class folders by names only, before the zip is unpacked."""
     if _layout(names).key == "folders":
         find_class_folders(names, limits)
 
@@ -95,20 +95,20 @@ def _read(tree: FileTree, options: ReadOptions) -> DataSet:
 
 
 def train_val(data: DataSet, share: float = 0.2, seed: int = 0) -> tuple[ImageSet, ImageSet, str]:
-    """Images to train on and to validate with, and the sentence that says which they are.
+    """Images for training and for validation, and a sentence that describes the split.
 
-    The source's own train and val (else test) where it has them; otherwise `share` of every class, at least one image
-    and never all, drawn with `seed`. Raises DataError for a class that cannot be divided, or that only val holds.
+    The data set's train and val (else test) where it has them; otherwise `share` of every class, at least one image
+    and never all, drawn with `seed`. Raises DataError for a class of one image, or of val only.
     """
     if not 0 < share < 1:
         raise DataError(f"Expected a share for validation between 0 and 1, got {share}.")
-    own = next((key for key in ("val", "test") if key in data.splits), None)
-    if "train" in data.splits and own:
-        return _own(data.splits["train"], data.splits[own], own)
+    val_key = next((key for key in ("val", "test") if key in data.splits), None)
+    if "train" in data.splits and val_key:
+        return _own_split(data.splits["train"], data.splits[val_key], val_key)
     if len(data.splits) > 1:
         raise DataError(f"Expected images to train on, found only the splits {', '.join(data.splits)}: add train.")
     images = next(iter(data.splits.values()))
-    train, val = _drawn(images, share, seed)
+    train, val = _random_split(images, share, seed)
     return (
         images.subset(train),
         images.subset(val),
@@ -116,32 +116,32 @@ def train_val(data: DataSet, share: float = 0.2, seed: int = 0) -> tuple[ImageSe
     )
 
 
-def _own(train: ImageSet, val: ImageSet, key: str) -> tuple[ImageSet, ImageSet, str]:
-    learnt, asked = train.counts(), val.counts()
-    strange = [name for name, a, b in zip(train.classes, learnt, asked) if b and not a]
-    if strange:
+def _own_split(train: ImageSet, val: ImageSet, key: str) -> tuple[ImageSet, ImageSet, str]:
+    train_counts, val_counts = train.counts(), val.counts()
+    untrained = [name for name, a, b in zip(train.classes, train_counts, val_counts) if b and not a]
+    if untrained:
         raise DataError(
-            f"{key} holds classes of which train has no image, the first is {quoted(strange[0])}: add images to train, "
-            f"or take the class out of {key}."
+            f"{key} holds classes of which train has no image, the first is {quoted(untrained[0])}: add images to "
+            f"train, or take the class out of {key}."
         )
-    absent = [name for name, a, b in zip(train.classes, learnt, asked) if a and not b]
+    absent = [name for name, a, b in zip(train.classes, train_counts, val_counts) if a and not b]
     some = ", ".join(map(quoted, absent[:3])) + (", ..." if len(absent) > 3 else "")
     note = f"; {len(absent)} classes have no image in {key}: {some}" if absent else ""
     return train, val, f"The data's own split: {len(train):,} images in train, {len(val):,} in {key}{note}."
 
 
-def _drawn(images: ImageSet, share: float, seed: int) -> tuple[list[int], list[int]]:
-    labels, order = np.asarray(images.labels), np.random.default_rng(seed)
+def _random_split(images: ImageSet, share: float, seed: int) -> tuple[list[int], list[int]]:
+    labels, rng = np.asarray(images.labels), np.random.default_rng(seed)
     val: list[int] = []
     for k, name in enumerate(images.classes):
-        places = np.flatnonzero(labels == k)
-        if len(places) == 1:
+        index = np.flatnonzero(labels == k)
+        if len(index) == 1:
             raise DataError(
                 f"The class {quoted(name)} has one image, but needs one to train on and one to validate with: add "
                 "images, or take the class out."
             )
-        if len(places):
-            count = min(max(round(share * len(places)), 1), len(places) - 1)
-            val += order.permutation(places)[:count].tolist()
+        if len(index):
+            count = min(max(round(share * len(index)), 1), len(index) - 1)
+            val += rng.permutation(index)[:count].tolist()
     chosen = set(val)
     return [n for n in range(len(labels)) if n not in chosen], sorted(val)

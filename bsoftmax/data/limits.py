@@ -1,4 +1,4 @@
-"""The only place of the limits on what people may bring, and the sentences that say them."""
+"""Limits on the size of data sets, and the sentences that describe them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ class Limits:
     """How much a data set may hold; sizes in bytes."""
 
     zip_bytes: int = GB
-    members: int = 80_000  # a zip made by macOS has two entries a picture, and masks make it three
-    directory_bytes: int = 32 * MB  # the zip's table of contents, which is read as a whole
+    members: int = 80_000  # a zip made by macOS has two entries for each image, three with masks
+    directory_bytes: int = 32 * MB  # the zip's central directory, which is read at once
     unpacked_bytes: int = 4 * GB
     member_bytes: int = 64 * MB
-    text_bytes: int = 16 * MB  # tables and annotations are parsed in memory, at many times their size
-    ratio: int = 200  # of one file over `ratio_from`; pictures hardly shrink, bombs do by 1,000
+    text_bytes: int = 16 * MB  # parsing needs many times the size in memory
+    ratio: int = 200  # compression of a file over `ratio_from`; about 1 for images, 1,000 for zip bombs
     ratio_from: int = MB
     images: int = 20_000
     classes: int = 1_000
     least_classes: int = 2
-    least_images: int = 2  # in a class that must be divided among training and validation
+    least_images: int = 2  # of a class that is split into training and validation
     depth: int = 20
     name_length: int = 500
-    headers: int = 20_000  # of sets larger than this only names and sizes are looked at before they are used
+    headers: int = 20_000  # image headers of larger sets are not read in advance
 
 
 LIMITS = Limits()
-# For one's own folders and zips, on one's own machine: what guards against bombs stays, what rations goes.
+# On the user's own machine: only the limits against zip bombs apply.
 UNLIMITED = Limits(
     zip_bytes=sys.maxsize,
     members=10_000_000,
@@ -42,7 +42,7 @@ UNLIMITED = Limits(
 
 
 def describe(limits: Limits = LIMITS) -> list[str]:
-    """What a data set may hold, in sentences for the person who brings it."""
+    """The limits in sentences for users."""
     return [
         f"A zip may have up to {bytes_in_words(limits.zip_bytes)} and {limits.members:,} entries, and unpack to "
         f"{bytes_in_words(limits.unpacked_bytes)}; one file to {bytes_in_words(limits.member_bytes)}.",
@@ -53,7 +53,7 @@ def describe(limits: Limits = LIMITS) -> list[str]:
 
 
 def bytes_in_words(size: int) -> str:
-    """A size as people say it: 64 MB, 1.5 GB."""
+    """A size with its unit: 64 MB, 1.5 GB."""
     for unit, name in ((GB, "GB"), (MB, "MB"), (KB, "KB")):
         if size >= unit:
             return f"{size / unit:,.1f}".removesuffix(".0") + f" {name}"

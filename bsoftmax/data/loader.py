@@ -1,4 +1,4 @@
-"""Pictures as batches of square pixels: decoded while the last batch is used, and in views that a seed repeats."""
+"""Batches of square images, decoded in the background, and reproducible augmentations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Batch = tuple[Tensor, dict[int, str]]
 
 
 def view_of(pixels: Tensor, view: int, index: Sequence[int], seed: int) -> Tensor:
-    """One view of square images, uint8 [B,3,S,S], whose places in their set are `index` [B].
+    """One augmented view of square images, uint8 [B,3,S,S]; `index` [B] are their indices in the set.
 
-    View 0 is the image, 1 its mirror, each later one a crop of half to all of the area, mirrored or not, that depends
-    on (seed, place, view) alone: never on batch, shard or process.
+    View 0 is the image, 1 is mirrored, each later one is a crop of half to all of the area, mirrored or not. It
+    depends only on (seed, index, view), not on the batch, shard or process.
     """
     if view < 2:
         return pixels.flip(3) if view else pixels
@@ -37,9 +37,9 @@ def view_of(pixels: Tensor, view: int, index: Sequence[int], seed: int) -> Tenso
 
 
 def decoded(images: ImageSet, batches: Iterable[Sequence[int]], size: int) -> Iterator[Batch]:
-    """Square pixels, uint8 [B,3,S,S], of each batch of places; the next batch is decoded while one is used.
+    """Square pixels, uint8 [B,3,S,S], of each batch of indices; the next batch is decoded in the background.
 
-    Pictures that cannot be read come as zeros, and their places with the reason.
+    Unreadable images are zeros; the second item has their indices with the reason.
     """
 
     def decode(n: int) -> Tensor | str:
@@ -48,7 +48,7 @@ def decoded(images: ImageSet, batches: Iterable[Sequence[int]], size: int) -> It
         except ImageError as error:
             return str(error)
 
-    def gather(batch: Sequence[int], futures: list[Future]) -> Batch:
+    def gather(batch: Sequence[int], futures: list[Future[Tensor | str]]) -> Batch:
         found = [future.result() for future in futures]
         bad = {int(n): value for n, value in zip(batch, found) if isinstance(value, str)}
         blank = torch.zeros(3, size, size, dtype=torch.uint8)
@@ -69,7 +69,7 @@ def decoded(images: ImageSet, batches: Iterable[Sequence[int]], size: int) -> It
 
 
 def load_squares(images: ImageSet, size: int, tick: Callable[[int, int], None] | None = None) -> Tensor:
-    """Decodes a whole set once into memory: uint8 [n, 3, size, size]; `tick(done, total)` reports progress."""
+    """Decodes all images into memory: uint8 [n, 3, size, size]; `tick(done, total)`: progress callback."""
     out = torch.empty(len(images), 3, size, size, dtype=torch.uint8)
     with ThreadPoolExecutor(4) as pool:
         for n, pixels in enumerate(pool.map(lambda path: square(read_rgb(path), size), images.paths)):
@@ -79,7 +79,7 @@ def load_squares(images: ImageSet, size: int, tick: Callable[[int, int], None] |
     return out
 
 
-class Augmented(Dataset):
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Random resized crops, flips and colour jitter of images held in memory (uint8 [n,3,S,S])."""
 
     def __init__(

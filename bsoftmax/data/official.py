@@ -1,6 +1,6 @@
-"""What lists of pictures have in common, and two sets as their makers hand them out: CUB-200-2011, Stanford Cars.
+"""Data sets described by lists of images; the layouts of CUB-200-2011 and Stanford Cars.
 
-Boxes become inclusive pixels counted from 0. Pictures that a list names and the disk lacks are passed over, listed.
+Boxes become inclusive pixels counted from 0. Listed images without a file are skipped with a reason.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 class ListedImage(NamedTuple):
-    """A picture as a list has it: name below the pictures' folder, label, and what is known of places in it."""
+    """An image of a list: name relative to the folder of images, label, and annotations."""
 
     name: str
     label: int
     boxes: tuple[Box, ...] = ()
-    size: Size | None = None  # what the boxes are measured in, where a list says so
+    size: Size | None = None  # of the image that the boxes refer to, where a list has it
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
 
@@ -38,26 +38,28 @@ def build_data_set(
     pictures: FileTree,
     options: ReadOptions,
 ) -> DataSet:
-    """The set that lists describe; missing and broken pictures are passed over with a reason.
+    """The data set of the listed images; missing and broken ones are skipped with a reason.
 
-    Raises DataError when no picture is where the lists say.
+    Raises DataError when no image can be read.
     """
-    found, skipped = {}, []
+    found: dict[str, ImageSet] = {}
+    skipped: list[Skipped] = []
     names = distinct([printable(name) for name in classes])
     for split, rows in splits.items():
-        placed = any(row.boxes or row.masks for row in rows)
-        bare = placed and any(row.size is None for row in rows)  # boxes without a size: every header is needed
-        limit = sys.maxsize if bare else options.limits.headers
+        annotated = any(row.boxes or row.masks for row in rows)
+        sizes_missing = annotated and any(row.size is None for row in rows)
+        limit = sys.maxsize if sizes_missing else options.limits.headers
         sizes, broken = readable(pictures, [row.name for row in rows], limit, options.tick)
         skipped += broken
+        known = {name: size for name, size in sizes.items() if size}
         kept = [row for row in rows if row.name in sizes]
         found[split] = ImageSet(
             root=pictures.root,
-            paths=tuple(pictures.path(row.name) for row in kept),
+            paths=tuple(pictures.existing(row.name) for row in kept),
             labels=tuple(row.label for row in kept),
             classes=names,
             names=tuple(printable(row.name) for row in kept),
-            annotations=tuple(_annotation(row, row.size or sizes[row.name]) for row in kept) if placed else (),
+            annotations=tuple(_annotation(row, row.size or known[row.name]) for row in kept) if annotated else (),
         )
     if not any(map(len, found.values())):
         listed = sum(map(len, splits.values()))
@@ -74,9 +76,9 @@ def _annotation(row: ListedImage, size: Size) -> Annotation:
 
 
 def parse_lines(tree: FileTree, name: str, parse: Callable[[str], T], expected: str) -> Iterator[T]:
-    """Every line of a list, parsed; nothing where there is no such file.
+    """The parsed lines of a text file; none when it does not exist.
 
-    Raises DataError that names file and line.
+    Raises DataError with the file and line.
     """
     for n, line in enumerate((tree.text(name) or "").splitlines()):
         if line.strip():
@@ -87,7 +89,7 @@ def parse_lines(tree: FileTree, name: str, parse: Callable[[str], T], expected: 
 
 
 def is_cub(tree: FileTree) -> bool:
-    """Whether CUB-200-2011 (Wah et al. 2011) lies here, as its archive unpacks."""
+    """Whether these files are the unpacked CUB-200-2011 (Wah et al. 2011)."""
     tree = _cub(tree)
     return all(tree.path(name) for name in ("images.txt", "image_class_labels.txt", "train_test_split.txt"))
 
@@ -97,18 +99,13 @@ def _cub(tree: FileTree) -> FileTree:
 
 
 def read_cub(tree: FileTree, options: ReadOptions) -> DataSet:
-    """Reads images.txt and what is numbered like it; a box x, y, w, h becomes x, y, x + w - 1, y + h - 1."""
+    """Reads images.txt and the files with the same numbers; a box x, y, w, h becomes x, y, x + w - 1, y + h - 1."""
     tree = _cub(tree)
-    names, labels, split, boxes, classes = (
-        dict(parse_lines(tree, f"{name}.txt", parse, "a number and a value"))
-        for name, parse in (
-            ("images", _named),
-            ("image_class_labels", _numbered),
-            ("train_test_split", _numbered),
-            ("bounding_boxes", _named),
-            ("classes", _named),
-        )
-    )
+    names = _numbered(tree, "images.txt", str)
+    labels = _numbered(tree, "image_class_labels.txt", int)
+    split = _numbered(tree, "train_test_split.txt", int)
+    boxes = _numbered(tree, "bounding_boxes.txt", str)
+    classes = _numbered(tree, "classes.txt", str)
     order = {number: k for k, number in enumerate(sorted(classes or set(labels.values())))}
     splits: dict[str, list[ListedImage]] = {"train": [], "test": []}
     for number, name in names.items():
@@ -120,14 +117,14 @@ def read_cub(tree: FileTree, options: ReadOptions) -> DataSet:
     return build_data_set("cub", splits, [classes.get(k, f"class {k}") for k in order], pictures, options)
 
 
-def _named(line: str) -> tuple[int, str]:
-    number, value = line.split(maxsplit=1)
-    return int(number), value
+def _numbered(tree: FileTree, file: str, kind: Callable[[str], T]) -> dict[int, T]:
+    """The values of a file by their numbers, from lines `number value`."""
 
+    def parse(line: str) -> tuple[int, T]:
+        number, value = line.split(maxsplit=1)
+        return int(number), kind(value)
 
-def _numbered(line: str) -> tuple[int, int]:
-    number, value = line.split()
-    return int(number), int(value)
+    return dict(parse_lines(tree, file, parse, "a number and a value"))
 
 
 def _cub_box(text: str, number: int) -> Box:
@@ -140,14 +137,14 @@ def _cub_box(text: str, number: int) -> Box:
 
 
 def is_cars(tree: FileTree) -> bool:
-    """Whether Stanford Cars (Krause et al. 2013) lies here, as its archives unpack."""
+    """Whether these files are the unpacked Stanford Cars (Krause et al. 2013)."""
     return bool(unwrap(tree).path("devkit/cars_train_annos.mat"))
 
 
 def read_cars(tree: FileTree, options: ReadOptions) -> DataSet:
-    """Reads the .mat lists beside cars_train/ and cars_test/; their boxes count pixels from 1, ours from 0.
+    """Reads the .mat lists beside cars_train/ and cars_test/; their boxes count pixels from 1.
 
-    Without cars_test_annos_withlabels.mat there is no test split, and `skipped` says so.
+    Without cars_test_annos_withlabels.mat there is no test split, and cars_test is in `skipped`.
     """
     tree = unwrap(tree)
     meta = read_mat(tree, "devkit/cars_meta.mat", "class_names")
@@ -160,8 +157,8 @@ def read_cars(tree: FileTree, options: ReadOptions) -> DataSet:
     found = build_data_set("cars", splits, classes, FileTree(options.images) if options.images else tree, options)
     if file:
         return found
-    lost = Skipped("cars_test", f"its classes are unknown without {labelled}, which goes into devkit/")
-    return replace(found, skipped=(*found.skipped, lost))
+    unlabelled = Skipped("cars_test", f"its classes are unknown without {labelled}, which goes into devkit/")
+    return replace(found, skipped=(*found.skipped, unlabelled))
 
 
 def _cars_rows(tree: FileTree, file: str, folder: str, classes: int) -> list[ListedImage]:

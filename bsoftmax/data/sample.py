@@ -1,4 +1,4 @@
-"""A data set that needs no data: drawn pictures with exact boxes and masks, as a folder or as a zip."""
+"""A sample data set of drawn images with exact boxes and masks, as a folder or a zip."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .annotations import MASKS, TABLE, write_table
 from .file_tree import MANIFEST, atomic_folder
 from .sets import DataError
 
-_VAL = 3  # of a class, one picture to validate with for so many to train on
+_TRAIN_PER_VAL = 3  # training images for each validation image
 
 
 def write_sample(folder: str | Path, per_class: int = 30, size: int = 160, seed: int = 0) -> Path:
-    """Draws train/<class>/, val/<class>/ (a third as many), masks/ and boxes.csv into a new folder; gives it back.
+    """Draws train/<class>/, val/<class>/ (a third as many), masks/ and boxes.csv into a new folder and returns it.
 
-    Called again with the same numbers it finds the set. Raises DataError when the folder holds something else.
+    An existing set with the same arguments is kept. Raises DataError when the folder holds something else.
     """
     folder = Path(folder)
     made = json.dumps({"sample": 1, "per_class": per_class, "size": size, "seed": seed})
@@ -34,7 +34,7 @@ def write_sample(folder: str | Path, per_class: int = 30, size: int = 160, seed:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"Expected a new or an empty folder for the sample set, {quoted(str(folder))} is not empty.")
     with atomic_folder(folder, DataError) as draft:
-        _draw(draft, {"train": per_class, "val": max(2, per_class // _VAL)}, size, seed)
+        _draw(draft, {"train": per_class, "val": max(2, per_class // _TRAIN_PER_VAL)}, size, seed)
         (draft / MANIFEST).write_text(made, encoding="utf-8")
     return folder
 
@@ -55,7 +55,7 @@ def _draw(root: Path, counts: dict[str, int], size: int, seed: int) -> None:
 
 
 def sample_zip(path: str | Path, per_class: int = 30, size: int = 160, seed: int = 0) -> Path:
-    """The set of write_sample as a zip, the same bytes for the same numbers, whole or not at all."""
+    """Writes the set of write_sample as a zip, atomically; equal arguments give equal bytes."""
     path = Path(path)
     draft = path.with_name(f".{uuid4().hex}.part")
     try:

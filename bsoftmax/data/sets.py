@@ -1,10 +1,10 @@
-"""Sets of images on disk: class folders in, lists of (path, label) and square uint8 tensors out."""
+"""The types of a data set (ImageSet, DataSet, Annotation, Skipped), and a strict reader of class folders."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,16 +19,16 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Annotation:
-    """Where the object is: `size` (w, h) of the stored image and, in its pixels, inclusive boxes, or masks."""
+    """Object positions: `size` (w, h) of the image and, in its pixels, inclusive boxes, or masks."""
 
     size: tuple[int, int]
     boxes: tuple[tuple[float, float, float, float], ...] = ()
-    masks: tuple[Path, ...] = ()  # pictures whose pixels above zero are the object
-    ignore: Path | None = None  # a picture whose pixels above zero count neither way
+    masks: tuple[Path, ...] = ()  # image files whose pixels above zero are the object
+    ignore: Path | None = None  # an image file whose pixels above zero are not evaluated
 
 
 class Skipped(NamedTuple):
-    """A file that was passed over, and why, in words for the person who brought it."""
+    """A file that was skipped, and the reason, for users."""
 
     name: str
     reason: str
@@ -36,10 +36,10 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one split: `paths[n]` shows class `classes[labels[n]]`; `root` is what paths are named from.
+    """Images of one split: image n is `paths[n]`, of class `classes[labels[n]]`.
 
-    `names[n]` is what lists and fingerprints call an image: by default its path below `root`. `truths[n]` is what is
-    known of places in it; empty where nothing is.
+    `names[n]`, in lists and fingerprints, is by default the path relative to `root`. `annotations` is empty, or has
+    one for each image.
     """
 
     root: Path
@@ -53,28 +53,33 @@ class ImageSet:
         return len(self.paths)
 
     def name(self, n: int) -> str:
-        """What image n is called."""
+        """The name of image n."""
         return self.names[n] if self.names else self.paths[n].relative_to(self.root).as_posix()
 
     def counts(self) -> list[int]:
         """Images per class, in the order of `classes`."""
-        return np.bincount(np.asarray(self.labels, dtype=np.int64), minlength=len(self.classes)).tolist()
+        counts: list[int] = np.bincount(np.asarray(self.labels, np.int64), minlength=len(self.classes)).tolist()
+        return counts
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted list of 'name <tab> class name': which images a number was measured on."""
+        """SHA-256 over the sorted lines 'name <tab> class name': identifies the images a result was measured on."""
         lines = (f"{self.name(n)}\t{self.classes[k]}" for n, k in enumerate(self.labels))
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def subset(self, index: Sequence[int]) -> ImageSet:
-        """The images at these places, in this order, with all classes."""
-        pick = [tuple(values[n] for n in index) if values else () for values in (self.names, self.annotations)]
-        paths, labels = ([values[n] for n in index] for values in (self.paths, self.labels))
-        return ImageSet(self.root, tuple(paths), tuple(labels), self.classes, *pick)
+        """The images with these indices, in this order, with all classes."""
+        return replace(
+            self,
+            paths=tuple(self.paths[n] for n in index),
+            labels=tuple(self.labels[n] for n in index),
+            names=tuple(self.names[n] for n in index) if self.names else (),
+            annotations=tuple(self.annotations[n] for n in index) if self.annotations else (),
+        )
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a source holds: its splits under the names all, train, val and test, which share one list of classes."""
+    """The splits of a data set by name (all, train, val, test), with one list of classes."""
 
     layout: str
     splits: dict[str, ImageSet]
@@ -87,7 +92,7 @@ class DataSet:
 
 
 def read_class_folders(root: str | Path) -> ImageSet:
-    """Reads `root/<class>/**/<image>`; classes are the folder names, sorted; hidden files are passed over.
+    """Reads `root/<class>/**/<image>`; classes are the folder names, sorted; hidden files are skipped.
 
     Raises DataError when there is no such folder, fewer than two classes, or a class without images.
     """
@@ -112,9 +117,9 @@ def read_class_folders(root: str | Path) -> ImageSet:
 
 
 def read_splits(root: str | Path) -> tuple[ImageSet, ImageSet]:
-    """Reads `root/train` and `root/val` as class folders that name the same classes.
+    """Reads the class folders `root/train` and `root/val`.
 
-    Raises DataError when a split is missing or the two do not have the same classes.
+    Raises DataError when a split is missing or their classes differ.
     """
     train, val = (read_class_folders(Path(root) / split) for split in ("train", "val"))
     if train.classes != val.classes:

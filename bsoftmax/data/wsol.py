@@ -1,4 +1,4 @@
-"""The metadata of the WSOL benchmark (Choe et al., CVPR 2020): lists of images, labels, sizes, and boxes or masks."""
+"""Metadata of the WSOL benchmark (Choe et al., CVPR 2020): lists of images, labels, sizes, and boxes or masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IDS, LABELS, SIZES, BOXES = "image_ids.txt", "class_labels.txt", "image_sizes.tx
 
 
 def is_wsol(tree: FileTree) -> bool:
-    """Whether folders of the metadata of the WSOL benchmark (Choe et al. 2020) lie here."""
+    """Whether these files are metadata of the WSOL benchmark (Choe et al., CVPR 2020)."""
     return bool(_wsol_splits(unwrap(tree)))
 
 
@@ -30,7 +30,7 @@ def _wsol_splits(tree: FileTree) -> dict[str, str]:
 def read_wsol(tree: FileTree, options: ReadOptions) -> DataSet:
     """Reads <split>/{image_ids,class_labels,image_sizes,localization}.txt, with boxes or with masks.
 
-    Pictures: `images`, or images/ beside the splits, or the benchmark's dataset/<NAME>/ beside metadata/<NAME>/.
+    Images: `options.images`, or images/ beside the splits, or the benchmark's dataset/<NAME>/ beside metadata/<NAME>/.
     """
     tree = unwrap(tree)
     pictures = _wsol_pictures(tree, options)
@@ -51,11 +51,11 @@ def _wsol_pictures(tree: FileTree, options: ReadOptions) -> FileTree:
 
 def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[ListedImage]:
     labels = dict(parse_lines(tree, f"{folder}/{LABELS}", _pair, "path,label"))
-    sizes = dict(parse_lines(tree, f"{folder}/{SIZES}", _sized, "path,w,h"))
+    sizes = dict(parse_lines(tree, f"{folder}/{SIZES}", _size, "path,w,h"))
     boxes: dict[str, list[Box]] = {}
     masks: dict[str, list[Path]] = {}
     ignore: dict[str, Path] = {}
-    for name, found in parse_lines(tree, f"{folder}/{BOXES}", _place, "path,x0,y0,x1,y1 or path,mask,ignore"):
+    for name, found in parse_lines(tree, f"{folder}/{BOXES}", _object, "path,x0,y0,x1,y1 or path,mask,ignore"):
         if not isinstance(found[0], str):
             boxes.setdefault(name, []).append(found)
             continue
@@ -81,14 +81,14 @@ def _pair(line: str) -> tuple[str, int]:
     return name, int(label)
 
 
-def _sized(line: str) -> tuple[str, Size]:
+def _size(line: str) -> tuple[str, Size]:
     name, w, h = line.rsplit(",", 2)
     if int(w) < 1 or int(h) < 1:
         raise ValueError
     return name, (int(w), int(h))
 
 
-def _place(line: str) -> tuple[str, tuple]:
+def _object(line: str) -> tuple[str, Box | tuple[str, str]]:
     name, *cells = line.rsplit(",", 4)
     if len(cells) == 4 and re.fullmatch(r"[-+.\deE,]+", ",".join(cells)):
         return name, parse_box(cells, "here")
@@ -97,7 +97,7 @@ def _place(line: str) -> tuple[str, tuple]:
 
 
 def _mask(tree: FileTree, pictures: FileTree, name: str) -> Path | None:
-    """Where a mask lies: below the pictures' folder or masks/. Raises DataError when it is in neither."""
+    """Path of a mask, below the folder of images or masks/. Raises DataError when it is in neither."""
     if not name:
         return None
     path = pictures.path(name) or tree.path(f"masks/{name}")
@@ -107,11 +107,11 @@ def _mask(tree: FileTree, pictures: FileTree, name: str) -> Path | None:
 
 
 def _wsol_classes(tree: FileTree, rows: Sequence[ListedImage]) -> list[str]:
-    """The names in classes.txt; else the folders in the paths, where a folder belongs to one label; else numbers."""
+    """Names from classes.txt, else from folders with a single label, else numbers."""
     listed = [re.sub(r"^\d+\s+(?=\S)", "", line) for line in parse_lines(tree, "classes.txt", str, "a name")]
     folders: dict[str, set[int]] = {}
     for row in rows:
         folders.setdefault(PurePosixPath(row.name).parent.name, set()).add(row.label)
-    own = {labels.pop(): folder for folder, labels in sorted(folders.items(), reverse=True) if len(labels) == 1}
+    by_label = {labels.pop(): folder for folder, labels in sorted(folders.items(), reverse=True) if len(labels) == 1}
     count = max([len(listed), *(row.label + 1 for row in rows)])
-    return [listed[k] if k < len(listed) else own.get(k, f"class {k}") for k in range(count)]
+    return [listed[k] if k < len(listed) else by_label.get(k, f"class {k}") for k in range(count)]

@@ -72,7 +72,8 @@ def _lattice(u: Array, v: Array) -> Array:
 
 
 def _fibres(u: Array, v: Array) -> Array:
-    return 0.5 + 0.5 * np.sin(60 * u + 4 * np.sin(5 * v))
+    wave: Array = np.sin(60 * u + 4 * np.sin(5 * v))
+    return 0.5 + 0.5 * wave
 
 
 def _metal(u: Array, v: Array) -> Array:
