@@ -49,7 +49,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
   }
 
   function settle(evidence) {
-    const { head, info } = at, { channels } = info.distort;
+    const { head, info } = current, { channels } = info.distort;
     const peaks = current.peaks = head && Distort.peaks(head);
     const order = head ? Array.from(peaks.keys()).sort((i, j) => peaks[j] - peaks[i]) : info.distort.ranked ?? [0];
     current.backdrop = () => (head ? brightest(Distort.backdrops(head, Distort.background(evidence()))) : order[0]);
@@ -217,7 +217,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
 
   /** What the server's functions are told: `redraw`, and the figure and the sweep. */
   function payload(zero = false) {
-    const { channels, delta, flip, uniform, centre, only, both } = zero ? { ...Distort.NONE, both: true } : s, { info } = at;
+    const { channels, delta, flip, uniform, centre, only, both } = zero ? { ...Distort.NONE, both: true } : s, { info } = current;
     return { photo: info.photo_token ?? null, model: modelName(), class_index: info.class_index, method: info.method,
       shift: { channels: [...channels], delta }, flip, uniform, centre, only, both };
   }
