@@ -1,10 +1,19 @@
-"""Fixtures that more than one test file uses."""
+"""How the tests are shared among processes, and the browser that tests of several packages use."""
 
 import os
 import shutil
 
-import pytest
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the processes share the cores among them
+    os.environ["OMP_NUM_THREADS"] = "1"
 
+import pytest
+from paths import TESTS
+
+LONG = (  # what takes longest begins first, so that no process works on alone at the end
+    "models/test_bundled", "paper/test_reproduction", "paper/test_problems", "demo/test_train_browser",
+    "demo/test_evaluate_browser", "cli/test_kill", "training/test_distributed", "evaluation/test_parallel",
+    "demo/test_compare_browser", "demo/test_distort_browser", "demo/", "cli/", "models/", "evaluation/", "training/",
+)  # fmt: skip
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -14,6 +23,15 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def _rank(item):
+    place = item.path.relative_to(TESTS).as_posix()
+    return next((n for n, start in enumerate(LONG) if place.startswith(start)), len(LONG))
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=_rank)
 
 
 def _chromium_path():

@@ -3,27 +3,18 @@
 import os
 import sys
 
-import pytest
-from paths import ROOT, TESTS
-
-pytest.importorskip("gradio")
-
-
+import gradio as gr
 import pytest
 from demo_made import HITS, SHOTS, look_at, zip_of_colours
+from paths import ROOT, TESTS
 
+from bsoftmax import open_model
 from bsoftmax.data.limits import LIMITS
+from bsoftmax.images.read import read_rgb
 from demo.app.layout import build_app
 from demo.app.theme import CSS, THEME
 from demo.server.session import Session
 from demo.workspace import jobs
-
-pytest.importorskip("gradio")
-
-import gradio as gr
-
-from bsoftmax import open_model
-from bsoftmax.images.read import read_rgb
 
 READY = {
     "Train": "#preview .report p",

@@ -4,13 +4,10 @@ import base64
 import json
 
 import cv2
+import gradio as gr
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("gradio")
-
-import gradio as gr
 from gradio.data_classes import FileData
 from PIL import Image
 

@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 import reference as ref
 from demo_made import look_at
-
-pytest.importorskip("gradio")
-
 from toys import images, toy
 
 from bsoftmax.cams.effects import Distortion, distort

@@ -4,13 +4,10 @@ import json
 import re
 import threading
 
+import gradio as gr
 import numpy as np
 import pytest
 from demo_made import look_at
-
-pytest.importorskip("gradio")
-
-import gradio as gr
 from gradio.data_classes import FileData
 from PIL import Image
 from toys import images, toy

@@ -4,9 +4,6 @@ import time
 from functools import partial
 
 import pytest
-
-pytest.importorskip("gradio")
-
 from demo_made import HITS, SHOTS
 from gradio_client import Client, handle_file
 

@@ -6,12 +6,9 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
-
-pytest.importorskip("gradio")
-
-import gradio as gr
 from demo_made import LION, MARKUP, ask, blocks, said
 from PIL import Image
 from toys import coloured, small_model

@@ -1,10 +1,5 @@
 """The table of the Evaluate tab from results made by hand: intervals, verdicts, identical_groups, pictures."""
 
-import pytest
-
-pytest.importorskip("gradio")
-
-
 from demo.evaluate.results import Evaluation
 from demo.evaluate.table import comparison_table, identical_groups, outcome_word, verdict
 

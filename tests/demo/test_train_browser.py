@@ -3,11 +3,8 @@
 import time
 from functools import partial
 
-import pytest
-
-pytest.importorskip("gradio")
-
 import gradio as gr
+import pytest
 from demo_made import HITS, SHOTS
 from gradio_client import Client, handle_file
 from toys import coloured, small_model

@@ -3,11 +3,6 @@
 import itertools
 import json
 
-import pytest
-
-pytest.importorskip("gradio")
-
-
 from demo.train.progress import Progress
 from demo.train.results import Results
 

@@ -1,9 +1,6 @@
 """The Train tab's settings are the command line's."""
 
 import pytest
-
-pytest.importorskip("gradio")
-
 from toys import refusal
 
 from bsoftmax.cli import parser

@@ -4,11 +4,8 @@ import json
 import zipfile
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("gradio")
-
 import gradio as gr
+import pytest
 from demo_made import LION, MARKUP, ask, blocks, zip_of_colours
 from toys import coloured
 

@@ -2,11 +2,8 @@
 
 from types import SimpleNamespace
 
-import pytest
-
-pytest.importorskip("gradio")
-
 import gradio as gr
+import pytest
 import torch
 from demo_made import LION, ask
 from safetensors.torch import save_file

@@ -1,9 +1,6 @@
 """What this server allows, and who gets a workspace when all are taken."""
 
 import pytest
-
-pytest.importorskip("gradio")
-
 from toys import refusal
 
 from bsoftmax.data.limits import LIMITS

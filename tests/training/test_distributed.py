@@ -13,7 +13,6 @@ from paths import ROOT, TESTS
 from toys import coloured
 
 from bsoftmax.models import checkpoints
-from bsoftmax.utils.distributed import Ranks
 
 SCRIPT = """
 import json, sys
@@ -101,21 +100,3 @@ def test_two_processes_equal_one(launcher, alone):
 
 def test_one_process_alone_needs_no_group(alone):
     assert json.loads((alone / "rank0.json").read_text()) == {"world": 1, "computed": 9 * 2 + 3}
-
-
-def test_without_a_launcher_there_is_one_rank(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    ranks, tensor = Ranks.current(), torch.ones(3)
-    assert ranks == Ranks() == Ranks(0, 1, None)
-    ranks.barrier()
-    ranks.all_reduce_([tensor])
-    ranks.broadcast_([tensor])
-    assert torch.equal(tensor, torch.ones(3))
-    assert not torch.distributed.is_initialized()
-
-
-def test_without_accelerate_several_processes_are_told_what_to_install(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(ValueError, match="pip install accelerate"):
-        Ranks.current()

@@ -15,7 +15,7 @@ from toys import coloured, counted, refusal, small_model, toy
 
 from bsoftmax.data.sets import DataError, read_class_folders
 from bsoftmax.training import feature_cache
-from bsoftmax.training.feature_cache import Stopped, bytes_needed, fast_precision, features, feature_width
+from bsoftmax.training.feature_cache import Stopped, bytes_needed, fast_precision, feature_width, features
 from bsoftmax.training.fitting import fit
 from bsoftmax.training.loop import BranchConfig
 from bsoftmax.training.vectors import Vectors, pack, unpack

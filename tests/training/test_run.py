@@ -21,7 +21,7 @@ from bsoftmax.data.sets import ImageSet, read_splits
 from bsoftmax.images.read import read_rgb
 from bsoftmax.models import backbones, checkpoints, zoo
 from bsoftmax.models.dual_branch import DualBranch
-from bsoftmax.models.model_card import card, plain
+from bsoftmax.models.model_card import card, code_span
 from bsoftmax.training import run as run_module
 from bsoftmax.training.finetuning import FinetuneConfig
 from bsoftmax.training.job import TrainRun
@@ -235,7 +235,7 @@ def test_names_are_no_markup_in_the_card():
     model.spec = replace(model.spec, training={"data": {"train": {"images": 1, "sha256": "0", "counts": [1, 2]}}})
     text = card(model.spec, "0")
     assert "`<img src=x onerror=alert(1)>` 1, `a'b # c` 2" in text
-    assert plain("") == "` `"
+    assert code_span("") == "` `"
 
 
 def test_the_hub_gets_the_same_card(job, tmp_path):

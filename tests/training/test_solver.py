@@ -36,7 +36,7 @@ def slow_objective(theta, h, labels, loss, penalty, origin):
     for x, y in zip(h, labels):
         z = [float(W[k] @ x + b[k]) for k in range(C)]
         if loss == "sigmoid":
-            total += ref.branch_loss([z], [int(y)])
+            total += ref.branch_loss(np.array([z]), np.array([int(y)]))
         else:
             total += -np.log(np.exp(z[y]) / sum(np.exp(z)))
     return total / len(h) + penalty / 2 * float(((theta - origin) ** 2).sum())
