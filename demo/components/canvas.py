@@ -19,7 +19,7 @@ SIGNED_COLOURS = "RdBu_r"
 
 
 class MapData(GradioModel):
-    """A photograph, its maps (little-endian float16 [n, P, Q], each divided by its scale) and what is said of them."""
+    """A photograph, its maps (little-endian float16 [n, P, Q], each divided by its scale) and their description."""
 
     image: FileData
     maps: FileData
@@ -62,7 +62,7 @@ class Scripted(gr.HTML):
     """A component drawn by scripts. No text of the value enters a template: the script sets it as text."""
 
     name = ""
-    parts: tuple[str, ...] = ()  # of the page: NAME.html stands where the component's own says <!-- NAME.html -->
+    parts: tuple[str, ...] = ()  # NAME.html replaces <!-- NAME.html --> in the component's own; its CSS is added
     scripts: tuple[str, ...] = ()
 
     def __init__(self, value: GradioModel | None = None, **kwargs: Any):
@@ -97,7 +97,7 @@ class Scripted(gr.HTML):
 
 
 class _MapCanvas(Scripted):
-    """What both comparisons share."""
+    """A component with colour tables."""
 
     data_model = MapData
 

@@ -50,7 +50,7 @@ class JobProgress:
         return self.STOPPING if self.stopping else self.title
 
     def timing(self) -> str:
-        """The time passed, and that left as soon as it can be told."""
+        """The time passed, and the time left once it can be estimated."""
         passed = f"{duration(time.monotonic() - self.start)} so far."
         if not self.done or not self.total:
             return passed

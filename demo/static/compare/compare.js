@@ -49,7 +49,7 @@ function arm(numbers, first) {
   element.dataset.distortReady = Number(element.dataset.distortReady ?? 0) + 1;
 }
 
-/** The map that tells object from background best: the sigmoid branch's, else the last column's. */
+/** The map that separates object from background best: the sigmoid branch's, else the last column's. */
 function evidence() {
   const column = state.columns.find(({ source }) => source === 'sigmoid') ?? state.columns.at(-1);
   return column.base(state.view);

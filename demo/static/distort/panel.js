@@ -29,7 +29,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     return { F: files.F, rows: Distort.vectors(vectors, info.distort.rows) };
   }
 
-  /** A new value: its numbers (undefined: not here yet; null: the server keeps them), and the map that tells the background. */
+  /** A new value: its numbers (undefined: not here yet; null: the server keeps them), and the map that separates the background. */
   function adopt(info, numbers, evidence) {
     const { distort } = info, cells = info.grid[0] * info.grid[1];
     for (const cache of [current.memo, current.before]) cache.clear();
@@ -70,7 +70,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     return current.memo.get('');
   }
 
-  /** The array a column shows: the server's own where nothing has moved, else a new one for each distortion. */
+  /** The array a column shows: the server's where nothing has moved, else a new one for each distortion. */
   function map({ source }, positive, base) {
     if (!base || !Distort.active(s)) return base;
     if (!current.head) return (Distort.touches(s, source) && current.asked?.maps[source]?.[positive ? 'clamped' : 'raw']) || base;
@@ -90,7 +90,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     return current.asked && { before: current.asked.before, after: Distort.active(s) ? current.asked.logits : current.asked.before };
   }
 
-  /** The bars of a column whose answer has changed, else null: the server's then stand. */
+  /** The bars of a column whose answer has changed; null: the server's are shown. */
   function bars(source) {
     const both = answers(), branch = current.info?.distort?.branches[source];
     if (!both || !Distort.active(s) || both.before[branch] === both.after[branch]) return null;
@@ -133,7 +133,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     return Distort.deltaReach(current.scales, current.peaks ? Math.max(0, ...s.channels.map((i) => current.peaks[i])) : 0);
   }
 
-  /** The controls say what the state is. */
+  /** Sets the controls from the state. */
   function write() {
     for (const node of controls) {
       const value = s[node.dataset.distort];
@@ -148,7 +148,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
   }
 
   const spellAll = Draw.paced(() => { // each number lays out the page
-    for (const node of controls) if (node.type === 'number' && document.activeElement !== node) spell(node); // who types is not interrupted
+    for (const node of controls) if (node.type === 'number' && document.activeElement !== node) spell(node); // not while it is being typed in
     const [count, n] = flipped();
     setText(find('.count'), n === undefined ? '' : `${count} of ${n}`);
   }, 66);
@@ -215,7 +215,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
 
   // ---- links and files -----------------------------------------------------------------------------------------------
 
-  /** What the server's functions are told: `redraw`, and the figure and the sweep. */
+  /** The payload of `redraw` and of the events `figure` and `sweep`. */
   function payload(zero = false) {
     const { channels, delta, flip, uniform, centre, only, both } = zero ? { ...Distort.NONE, both: true } : s, { info } = current;
     return { photo: info.photo_token ?? null, model: modelName(), class_index: info.class_index, method: info.method,

@@ -1,4 +1,4 @@
-// What moves by itself in the Distort panel, and what asks the server on its behalf.
+// The animation of the Distort panel, and its requests to the server.
 function bindPlayer(button, calm, step, stopped) {
   const PERIOD = 8000, EASE = 900; // milliseconds
   let frame = 0, timer = 0, started = 0;
@@ -43,7 +43,7 @@ function bindPlayer(button, calm, step, stopped) {
   return { stop, ease };
 }
 
-/** Asks one question at a time; whatever was chosen meanwhile is the next, and only the last of it. */
+/** Sends one request at a time; of what was chosen meanwhile only the last is sent next. */
 function bindRemote(ask, payload, take, trouble) {
   let busy = false, again = false, turn = 0, before = null;
 
@@ -62,7 +62,7 @@ function bindRemote(ask, payload, take, trouble) {
       before = first.logits;
     }
     const answer = read(await ask(payload()));
-    if (mine === turn) take({ maps: answer.maps, before, logits: { ...before, ...answer.logits } }); // it tells what moved
+    if (mine === turn) take({ maps: answer.maps, before, logits: { ...before, ...answer.logits } }); // it holds what moved
   }
 
   async function run() {

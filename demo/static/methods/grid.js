@@ -1,4 +1,4 @@
-// The "All methods" tab: a row for each method, a column for each source. A picked row tells Python its method.
+// The "All methods" tab: a row for each method, a column for each source. A picked row sends its method to Python.
 const SIDE = 112; // a thumbnail needs no more
 const OPACITY = 0.55;
 const table = Draw.lut(props.luts.turbo);
