@@ -1,4 +1,4 @@
-"""What the bundled model reaches: top-1 on wild20/val, top-1 and boxes on wild20-boxes.
+"""Accuracy of the bundled model: top-1 on wild20/val, top-1 and GT-known Loc on wild20-boxes.
 
 Protocol of the boxes: CAM of the true class, 14 x 14, bicubic to 224 x 224, min-max (no ReLU), floor(255 x), strictly
 above int(0.2 max), largest contour, x1 = x + w and y1 = y + h clipped to 223, inclusive IoU >= 0.5 with any box
@@ -36,7 +36,7 @@ def interval(hits, rounds=10_000):
     return 100 * np.mean(hits), *(100 * np.percentile(draws, [2.5, 97.5]))
 
 
-def found(S):
+def predicted_box(S):
     values = render.minmax(render.upsample(S.numpy(), (SIZE, SIZE)))
     x0, y0, x1, y1 = render.box_at(values, 0.2) or (0, 0, 0, 0)
     return x0, y0, min(x1 + 1, SIZE - 1), min(y1 + 1, SIZE - 1)
@@ -59,7 +59,7 @@ def boxes(model, folder):
             hits.setdefault(f"top-1, {branch}", []).append(int(view.logits(branch).argmax()) == k)
         for source in SOURCES:
             for clamp in (False, True):
-                box = found(class_map(view.evidence(source, k), "cam", clamp)[0])
+                box = predicted_box(class_map(view.evidence(source, k), "cam", clamp)[0])
                 key = f"GT-known Loc, {source}, {'clamped' if clamp else 'unclamped'}"
                 hits.setdefault(key, []).append(any(box_iou(box, one) >= 0.5 for one in truth[path]))
     return hits

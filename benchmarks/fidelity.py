@@ -1,10 +1,10 @@
-"""Fidelity of every quick method x source x clamp against the passes through the trunk that cannot be avoided.
+"""Fidelity of every fast method x source x clamp, compared with the trunk passes that cannot be avoided.
 
 Protocol: `--images` drawn pictures through the bundled model, all columns it allows, Average Drop, Increase, Gain,
 Coherency, Complexity and ADCC in both scorings. Unavoidable are one pass an image and one a distinct mask (masks that
 differ by less than 1e-5 of their range are one): the same number of pictures through the bare trunk, in batches of the
-same sizes. "One column at a time" is what it would cost to run the trunk once a column. One thread; time computed,
-not waited; rounds take turns, a ratio is the median of the rounds' ratios.
+same sizes. "One column at a time" is what it would cost to run the trunk once a column. One thread,
+processor time, interleaved cases (see timing.py).
 
     python benchmarks/fidelity.py
 """
@@ -24,11 +24,11 @@ from bsoftmax.evaluation.column import columns
 from bsoftmax.evaluation.measure import Setup, measure_chunk
 from bsoftmax.models import zoo
 
-BAR = 1.2
+TARGET = 1.2
 
 
-def counted(model, run):
-    """How many pictures the trunk saw in each of its passes during a run."""
+def batch_sizes(model, run):
+    """The number of pictures in each trunk pass of a run."""
     seen, forward = [], model.trunk.forward
     model.trunk.forward = lambda x: (seen.append(len(x)), forward(x))[1]
     try:
@@ -48,28 +48,28 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         images = layouts.read_data(write_sample(f"{folder}/drawn", 12, 224), folder).splits["train"]
         images = images.subset(range(0, len(images), max(1, len(images) // options.images))[: options.images])
-        places = list(range(len(images)))
-        pixels, bad = next(decoded(images, [places], model.spec.preprocessing.size))
+        index = list(range(len(images)))
+        pixels, bad = next(decoded(images, [index], model.spec.preprocessing.size))
     chosen = columns(model)
     setup = Setup(model, images, False, chosen, localization.protocol("standard"), {"fidelity": "predicted"})
-    batches = counted(model, lambda: measure_chunk(setup, pixels, places, bad))
+    batches = batch_sizes(model, lambda: measure_chunk(setup, pixels, index, bad))
     passes, x = sum(batches), model.normalise(pixels)
     cases = {
-        "ours": lambda: measure_chunk(setup, pixels, places, bad),
+        "ours": lambda: measure_chunk(setup, pixels, index, bad),
         "trunk": lambda: [model.features(x[:n]) for n in batches],
     }
     times = timing.interleaved(cases, options.rounds, clock=time.process_time)
-    slower, apart = timing.ratio(times, "ours", "trunk"), len(places) * (1 + len(chosen))
+    slower, separate = timing.ratio(times, "ours", "trunk"), len(index) * (1 + len(chosen))
     rows = [
-        ("images x columns", f"{len(places)} x {len(chosen)}", ""),
-        ("passes, one column at a time", apart, ""),
-        ("passes, ours", passes, f"{apart / passes:.1f} times fewer"),
-        ("ms an image, bare trunk", f"{timing.ms(times, 'trunk') / len(places):.0f}", ""),
-        ("ms an image, everything", f"{timing.ms(times, 'ours') / len(places):.0f}", ""),
-        ("everything / bare trunk", f"{slower:.2f}", timing.verdict(slower, BAR)),
+        ("images x columns", f"{len(index)} x {len(chosen)}", ""),
+        ("passes, one column at a time", separate, ""),
+        ("passes, ours", passes, f"{separate / passes:.1f} times fewer"),
+        ("ms an image, bare trunk", f"{timing.ms(times, 'trunk') / len(index):.0f}", ""),
+        ("ms an image, everything", f"{timing.ms(times, 'ours') / len(index):.0f}", ""),
+        ("everything / bare trunk", f"{slower:.2f}", timing.verdict(slower, TARGET)),
     ]
     print(timing.machine(1))
-    print(timing.table(("", "", "bar"), rows))
+    print(timing.table(("", "", "target"), rows))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""From a zip of one's own classes to both heads on one's own picture, in the browser: how long, and how right.
+"""The time in the browser from uploading a zip of classes to both heads' maps of an image, and their accuracy.
 
 Protocol: `python app.py` on this machine (its own process), headless Chromium at 1280x800. The zip holds cub10 as class
 folders, its official split as train/ and val/. The clock starts when the file is put into the upload box, runs through
-the preview (which a person may read as long as they like; here Train is pressed as soon as it can be), both stages with
+the preview (Train is pressed as soon as it is enabled), both stages with
 the defaults, and stops when Compare has drawn both heads' maps of the first validation image.
 
     python benchmarks/journey.py [../shared/data] [--port 8310] [--shots FOLDER]
@@ -25,7 +25,7 @@ from bsoftmax.data.layouts import read_data
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-BAR = 120
+TARGET = 120
 
 
 def zipped(data, path):
@@ -38,7 +38,7 @@ def zipped(data, path):
 
 
 def served(port):
-    """The app in a process of its own, answering."""
+    """The running app, in its own process."""
     env = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
     app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
     for _ in range(300):
@@ -71,14 +71,14 @@ def journey(page, zip_path, shots):
     page.wait_for_selector("#curves .vega-embed, #curves canvas", timeout=180_000)
     reached("curves")
     page.wait_for_selector("#see", timeout=180_000)
-    said = page.inner_text("#outcome")
+    outcome = page.inner_text("#outcome")
     reached("trained")
     page.click("#see")
     page.wait_for_function(
         "before => document.querySelector('#compare [data-ready]')?.dataset.ready !== before", arg=before
     )
     reached("compared")
-    return steps, said
+    return steps, outcome
 
 
 def main():
@@ -95,14 +95,14 @@ def main():
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             page.goto(f"http://127.0.0.1:{options.port}")
-            steps, said = journey(page, path, options.shots)
+            steps, outcome = journey(page, path, options.shots)
             browser.close()
         finally:
             app.terminate()
             app.wait(30)
     print(timing.table(["reached", "s"], [[step, f"{seconds:.1f}"] for step, seconds in steps.items()]))
-    print(next(line for line in said.splitlines() if "validation images" in line))
-    print(f"zip to comparison: {steps['compared']:.0f} s, {timing.verdict(steps['compared'], BAR)}")
+    print(next(line for line in outcome.splitlines() if "validation images" in line))
+    print(f"zip to comparison: {steps['compared']:.0f} s, {timing.verdict(steps['compared'], TARGET)}")
     print(timing.machine(os.cpu_count()))
 
 

@@ -1,11 +1,10 @@
-"""Localisation scoring against the plain evaluator that finds every contour anew at each of 1001 thresholds.
+"""Localisation scoring compared with an evaluator that finds all contours again at each of 1001 thresholds.
 
 Protocol: `--maps` maps of 14 x 14 normal noise under a Gaussian of sigma 1, bicubic to 224 x 224, min-max, 256 levels;
 two true boxes each. Ours: one sweep of a map, from which the largest contour's IoU (MaxBoxAcc, GT-known Loc) and all
 contours' (MaxBoxAccV2) follow. Plain: OpenCV's threshold, contours and boxes at 0, 0.001, ..., 1, as the benchmark's
 paper describes; "one metric" runs it once for all contours, "both" once for each, as its code must be run. Every IoU of
-every threshold must be equal to the bit, or the script fails. One thread; time computed, not waited;
-rounds take turns.
+every threshold must be equal to the bit, or the script fails. One thread, processor time, interleaved cases.
 
     python benchmarks/localization.py
 """
@@ -24,7 +23,7 @@ from bsoftmax.evaluation import localization
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import reference_metrics as plain
 
-BAR = 4
+TARGET = 4
 THRESHOLDS = [i * 0.001 for i in range(1001)]
 TRUTH = np.array([[40, 30, 150, 160], [100, 90, 210, 200]])
 RULE = localization.protocol("official")
@@ -64,9 +63,9 @@ def main():
     for name in ("one metric", "both"):
         faster = timing.ratio(times, f"plain, {name}", f"ours, {name}")
         per_map = [f"{timing.ms(times, f'{who}, {name}') / len(maps):.1f}" for who in ("ours", "plain")]
-        rows.append((name, *per_map, f"{faster:.1f}", timing.verdict(faster, BAR, least=True)))
+        rows.append((name, *per_map, f"{faster:.1f}", timing.verdict(faster, TARGET, least=True)))
     print(timing.machine(1))
-    print(timing.table(("", "ours, ms a map", "plain, ms a map", "times as fast", "bar"), rows))
+    print(timing.table(("", "ours, ms a map", "plain, ms a map", "times as fast", "target"), rows))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from demo.server import session
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ("lion.jpg", "cheetah1.jpg", "tower.jpg", "groot.jpeg", "bus.png", "cheetah.jpg")
-BAR = 300
+TARGET = 300
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 WARM = 3
 
@@ -140,8 +140,8 @@ def instrument(laps: Laps) -> None:
 @contextmanager
 def served(port: int) -> Iterator[str]:
     app = build_app(session.Session())
-    analysis = {"theme": THEME, "css": CSS, "run_history": False}  # as app.py has it
-    _, url, _ = app.launch(**analysis, server_port=port, prevent_thread_lock=True, quiet=True)
+    options = {"theme": THEME, "css": CSS, "run_history": False}  # as app.py has it
+    _, url, _ = app.launch(**options, server_port=port, prevent_thread_lock=True, quiet=True)
     try:
         yield url
     finally:
@@ -185,8 +185,8 @@ def report(times: dict[str, float], whole: list[float]) -> None:
     print(
         f"\n**A new photograph to both maps** (median of {len(whole)}; range {min(whole):.0f} to {max(whole):.0f} ms)\n"
     )
-    print(table(["", "ms", "processor ms", "bar"], [
-        ["change event to both maps drawn", f"{times['whole']:.0f}", "", verdict(times["whole"], BAR)],
+    print(table(["", "ms", "processor ms", "target"], [
+        ["change event to both maps drawn", f"{times['whole']:.0f}", "", verdict(times["whole"], TARGET)],
         ["upload request", f"{times['upload']:.0f}", "", ""],
         ["upload's end to the maps' address", f"{times['server']:.0f}", "", ""],
         ["- our handler", f"{times['handler']:.0f}", f"{times['handler, cpu']:.0f}", ""],
@@ -238,8 +238,10 @@ def start(count: int, port: int) -> None:
     imports = {
         "import torch": "import torch",
         "import torch, timm (with torchvision)": "import torch, timm",
-        "all imports": "import demo.layout, demo.session, demo.theme",
-        "and model, first comparison, layout": "from demo import layout, session; layout.build_app(session.Session())",
+        "all imports": "import demo.app.layout, demo.app.theme, demo.server.session",
+        "and model, first comparison, layout": (
+            "from demo.app import layout; from demo.server import session; layout.build_app(session.Session())"
+        ),
     }
     for _ in range(count):
         for name, code in imports.items():

@@ -1,7 +1,7 @@
 """A move of the Distort panel on a head the browser cannot distort: VGG-16's MLP, random weights, 1000 classes, CPU.
 
 What the server computes for one move (shifted last layer, gradients at F through the head, every map, the reply):
-median of 20 moves after 3 warm-up moves; bar: 150 ms. The trunk is counted: it must not run.
+median of 20 moves after 3 warm-up moves; target: 150 ms. Trunk calls are counted: there must be none.
 """
 
 import time

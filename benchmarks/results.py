@@ -1,10 +1,10 @@
-"""Writes docs/results.md: what the branch wins and loses on real photographs, and what makes the difference.
+"""Writes docs/results.md: all metrics of the branch and the softmax head on real photographs, and their contrasts.
 
-Protocol: that of `bsoftmax evaluate`, printed under every table. Places on wild20-boxes (250 photographs, true class);
-fidelity on the odd places of wild20/val (the even ones chose the training, see benchmarks/tune.py), class by class at
-most `--limit` of them, predicted class; both on cub10's test split with a branch trained on its train split by the
-defaults; Deletion and Insertion on few of the first; then the table of benchmarks/tune.py. Everything goes on after a
-kill: records and the trained model lie in `--work`.
+Protocol: that of `bsoftmax evaluate`, printed under every table. Localisation on wild20-boxes (250 photographs, true
+class); fidelity on the odd half of wild20/val (benchmarks/tune.py uses the even one), class by class at most `--limit`
+of them, predicted class; both on cub10's test split with a branch trained on its train split by the defaults; Deletion
+and Insertion on few of the first; then the table of benchmarks/tune.py. A killed run resumes from the records and the
+trained model in `--work`.
 
     python benchmarks/results.py ../shared/data --work runs/results [--workers 2]
 """
@@ -46,7 +46,7 @@ leaves out 0 by chance.
 
 
 def odd_half(data, folder):
-    """The places of wild20/val that chose nothing, as class folders of links."""
+    """The half of wild20/val that benchmarks/tune.py does not use, as class folders of links."""
     paths = [p for c in sorted((data / "wild20" / "val").iterdir()) for p in sorted(c.iterdir())]
     for path in paths[1::2]:
         link = folder / path.parent.name / path.name
@@ -65,7 +65,7 @@ def trained(data, work):
 
 
 def shown(found, names):
-    """One line a column, twins left out."""
+    """One line a column, without those that are equal by construction."""
     names = [name for name in names if any(name in c["metrics"] for c in found["columns"])]
     heads = ["method", "source", "clamp", *map(tables.title, names)]
     rows = []
@@ -76,8 +76,8 @@ def shown(found, names):
     return tables.rows_markdown(heads, rows)
 
 
-def asked(found, names, methods=("cam", "gradcam++", "layercam")):
-    """What makes the difference, with a verdict in words."""
+def contrasts(found, names, methods=("cam", "gradcam++", "layercam")):
+    """The contrasts of some methods, with a verdict in words."""
     names = [name for name in names if any(name in c["difference"] for c in found["contrasts"])]
     rows = []
     for c in found["contrasts"]:
@@ -90,40 +90,40 @@ def asked(found, names, methods=("cam", "gradcam++", "layercam")):
     return tables.rows_markdown(["method", "question", *map(tables.title, names)], rows)
 
 
-def counted(found, names):
-    """How often each question found a difference, in one sentence a question."""
+def significant(found, names):
+    """The metrics that differ, in one sentence a question."""
     lines = []
     for question in dict.fromkeys(c["question"] for c in found["contrasts"]):
-        said = []
+        differing = []
         for c in found["contrasts"]:
             if c["question"] == question:
                 both = [(n, verdict(c["difference"][n], metrics.find(n).higher_is_better)) for n in names
                         if n in c["difference"]]  # fmt: skip
-                said += [f"{cam_methods.METHODS[c['method']].label} {tables.title(n)} {v}" for n, v in both
+                differing += [f"{cam_methods.METHODS[c['method']].label} {tables.title(n)} {v}" for n, v in both
                          if v != "no difference"]  # fmt: skip
-        lines.append(f"- {question}: {'; '.join(said) or 'no difference anywhere'}.")
+        lines.append(f"- {question}: {'; '.join(differing) or 'no difference anywhere'}.")
     return "\n".join(lines)
 
 
 def protocol(found):
-    """Everything that must be said, folded away."""
+    """The protocol, collapsed."""
     lines = [[tables.escape_markdown(a), tables.escape_markdown(b)] for a, b in tables.protocol_lines(found)
              if not a.startswith(("command", "model.training"))]  # fmt: skip
     return f"<details><summary>Protocol</summary>\n\n{tables.rows_markdown(['', ''], lines)}\n\n</details>"
 
 
 def section(title, run, kinds, workers):
-    """Measures, and says it."""
-    done = evaluate(run, workers=workers, emit=said(title))
+    """Runs an evaluation and returns its section."""
+    done = evaluate(run, workers=workers, emit=progress(title))
     found = json.loads(Path(done["results"]).read_text())
     parts = [f"## {title}", f"{found['n']:,} images, {len(found['unreadable'])} counted out."]
     for kind in kinds:
-        parts += [shown(found, SHOWN[kind]), "One thing changed at a time:", asked(found, SHOWN[kind])]
-        parts += ["Where a difference leaves out 0:", counted(found, SHOWN[kind])]
+        parts += [shown(found, SHOWN[kind]), "One thing changed at a time:", contrasts(found, SHOWN[kind])]
+        parts += ["Where a difference leaves out 0:", significant(found, SHOWN[kind])]
     return "\n\n".join([*parts, protocol(found)])
 
 
-def said(title):
+def progress(title):
     """Progress on stderr."""
 
     def emit(event):
@@ -134,7 +134,7 @@ def said(title):
 
 
 def tuned(data, work, images):
-    """The table of benchmarks/tune.py, kept once it is made."""
+    """The table of benchmarks/tune.py, cached in the work folder."""
     kept = work / "tune.md"
     if not kept.exists():
         out, before = io.StringIO(), sys.argv

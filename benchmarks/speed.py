@@ -1,11 +1,11 @@
 """How long maps take, in forward passes of the network they explain.
 
-Protocol: CPU, 2 threads, 224 px, random weights (timings do not depend on them), from the preprocessed x. Cases take
-turns (see timing.py). "One forward pass" is the same network from image to logits: trunk, neck and softmax classifier
-under inference_mode. "Ours" builds a View (so it includes the trunk pass), asks for the predicted class and makes the
-signed maps of every method for both heads, the sigmoid branch clamped. pytorch-grad-cam is asked for the same maps: one
-network per head (trunk and that head), objects made beforehand, every weight asking for a gradient as in any freshly
-built network; it has no CAM, which is counted as one more Grad-CAM. "Its trunk frozen" is kinder than its
+Protocol: CPU, 2 threads, 224 px, random weights (timings do not depend on them), from the preprocessed x. Cases are
+interleaved (see timing.py). "One forward pass" is the same network from image to logits: trunk, neck and softmax
+classifier under inference_mode. "Ours" builds a View (so it includes the trunk pass), takes the predicted class and
+makes the signed maps of every method for both heads, the sigmoid branch clamped. pytorch-grad-cam makes the same maps:
+one network per head (trunk and that head), objects made beforehand, every weight asking for a gradient as in any
+freshly built network; it has no CAM, which is counted as one more Grad-CAM. "Its trunk frozen" is kinder than its
 documentation: no weight but the last BatchNorm's asks for a gradient, so that its backward pass ends where ours does.
 
     python benchmarks/speed.py [--rounds 15] [--threads 2] [--cpu]
@@ -104,8 +104,8 @@ def resnet(rounds: int, clock: Clock) -> None:
         ["five methods x two heads", f"{ms(ours, 'ours'):.0f}", f"{one:.2f}", verdict(one, 1.15)],
     ]
     print(f"\n**ResNet-50**, F {tuple(View(model, x).F.shape[1:])}\n")
-    print(table(["", "ms", "forward passes", "bar"], rows), "\n")
-    print(table(["the same ten maps", "ms", "slower than ours", "bar on ours"], [
+    print(table(["", "ms", "forward passes", "target"], rows), "\n")
+    print(table(["the same ten maps", "ms", "slower than ours", "target of ours"], [
         ["bsoftmax", f"{ms(both, 'ours'):.0f}", "1.0", ""],
         ["pytorch-grad-cam", f"{ms(both, 'theirs'):.0f}", f"{times:.1f}", verdict(times, 20, least=True)],
         ["pytorch-grad-cam, its trunk frozen", f"{ms(both, 'frozen'):.0f}", f"{ratio(both, 'frozen', 'ours'):.1f}", ""],
@@ -153,7 +153,7 @@ def vgg(rounds: int, clock: Clock) -> None:
     times = interleaved({"forward": forward(model, x), "ours": maps(model, x, four)}, rounds, clock)
     value = ratio(times, "ours", "forward")
     print(f"\n**VGG-16 with its MLP**, F {tuple(View(model, x).F.shape[1:])}\n")
-    print(table(["", "ms", "forward passes", "bar"], [
+    print(table(["", "ms", "forward passes", "target"], [
         ["one forward pass", f"{ms(times, 'forward'):.0f}", "1.00", ""],
         [f"{', '.join(METHODS[m].label for m in four)} x two heads", f"{ms(times, 'ours'):.0f}", f"{value:.2f}",
          verdict(value, 3)],

@@ -1,8 +1,7 @@
-"""Times of several things under one load: they take turns (A B A B ...), so that whatever else runs slows all alike.
+"""Interleaved timing (A B A B ...), so that other load on the machine slows all cases alike.
 
-A ratio is the median of the ratios within each round, not the ratio of two medians: a burst of load spoils one round.
-On a machine too busy even for that, `clock=time.process_time` counts what was computed and not what was waited for; it
-says something about one thread only, because threads that wait for each other count as computing.
+A ratio is the median of the ratios within each round, which a burst of load changes in one round only. On a very busy
+machine use `clock=time.process_time` with one thread: threads that wait for each other count as computing.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Times = dict[str, list[float]]
 def interleaved(
     cases: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter, warm: int = 1
 ) -> Times:
-    """Seconds of every case in every round, after `warm` rounds that are thrown away."""
+    """Seconds of every case in every round, after `warm` rounds that are discarded."""
     times: Times = {name: [] for name in cases}
     for turn in range(warm + rounds):
         for name, case in cases.items():
@@ -39,24 +38,24 @@ def ms(times: Times, name: str) -> float:
 
 
 def ratio(times: Times, name: str, to: str) -> float:
-    """How many times as long as `to` a case takes."""
+    """The time of a case divided by that of `to`, median over rounds."""
     return median(a / b for a, b in zip(times[name], times[to]))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A markdown table: first column left, the others right."""
+    """A Markdown table, the first column left-aligned, the others right-aligned."""
     lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def verdict(value: float, bar: float, least: bool = False) -> str:
-    """`value` beside its bar, and whether it is met."""
-    met = value >= bar if least else value <= bar
-    return f"{'≥' if least else '≤'} {bar:g}: {'met' if met else 'MISSED'}"
+def verdict(value: float, target: float, least: bool = False) -> str:
+    """The target, an upper bound or with `least` a lower one, and whether `value` meets it."""
+    met = value >= target if least else value <= target
+    return f"{'≥' if least else '≤'} {target:g}: {'met' if met else 'MISSED'}"
 
 
 def machine(threads: int) -> str:
-    """One line on what the numbers were taken on."""
+    """One line on the machine and its load."""
     import torch
 
     with open("/proc/loadavg") as file:

@@ -2,11 +2,11 @@
 
 Protocol: CPU, 2 threads, the bundled trunk at 224 px in its fast precision (bfloat16 where the processor has it), fresh
 branch, 10 epochs, batch 64, image and mirror as the two views; cub10/train (test as the validation set) and the first
-images of every class of wild20. Cases take turns (see timing.py). "Ours" is everything from files to a trained branch:
-decoding, both views through the trunk, shards written, 10 epochs. "Two passes" is the trunk alone on the image and on
-the mirror of every picture, already decoded and in memory. "Plain" decodes as ours does and runs the trunk in every
-epoch on the view of the epoch; its order, views and start are those of ours, so that both should end alike. Memory:
-peak resident size of child processes that do "ours" for 10 and for 40 epochs.
+images of every class of wild20. Cases are interleaved (see timing.py). "Ours" is everything from files to a trained
+branch: decoding, both views through the trunk, shards written, 10 epochs. "Two passes" is the trunk alone on the image
+and on the mirror of every picture, already decoded and in memory. "Plain" decodes as ours does and runs the trunk in
+every epoch on the view of the epoch; its order, views and start are those of ours, so that both should end alike.
+Memory: peak resident size of child processes that do "ours" for 10 and for 40 epochs.
 
     python benchmarks/training.py [../shared/data] [--rounds 2] [--threads 2] [--images 10]
 """
@@ -142,7 +142,7 @@ def measure(name: str, train: ImageSet, val: ImageSet, rounds: int) -> None:
         ["validation top-1, ours / plain", f"{scores['ours']:.2f} / {scores['plain']:.2f}",
          verdict(abs(scores["ours"] - scores["plain"]), 1)],
     ]  # fmt: skip
-    print(f"\n{table([f'{name}: {len(train)} images', 'measured', 'bar'], rows)}")
+    print(f"\n{table([f'{name}: {len(train)} images', 'measured', 'target'], rows)}")
 
 
 def peak(data: Path, epochs: int) -> float:
@@ -171,7 +171,7 @@ def main() -> None:
     rows = [
         [f"peak memory, {EPOCHS} / {4 * EPOCHS} epochs", f"{short:.0f} / {long:.0f} MB", verdict(long / short, 1.05)]
     ]
-    print(f"\n{table(['cub10', 'measured', 'bar on the ratio'], rows)}")
+    print(f"\n{table(['cub10', 'measured', 'target of the ratio'], rows)}")
 
 
 if __name__ == "__main__":

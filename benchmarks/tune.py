@@ -1,10 +1,10 @@
-"""Which training makes the branch's maps hold most of the classifier's confidence? Tuned on one half of wild20/val.
+"""Tuning of the branch's training for the fidelity of its maps, on one half of wild20/val.
 
 Protocol: branches of the bundled model are trained on the cached vectors of wild20/train (float16, four views) by
-Eq. 12; on the even places of wild20/val (sorted) each is measured by the loss of Eq. 12, its argmax's top-1, and, on
-`--images` of them (seed 0), the Average Drop and Increase of its clamped CAM for softmax's prediction, scored by the
-frozen head's p. The odd places are left for `docs/results.md`; no set with boxes is touched. The rows "softmax" and
-"log-odds" are the frozen head's own maps on the same images.
+Eq. 12; on the images of even index of wild20/val (sorted) each is measured by the loss of Eq. 12, its argmax's top-1,
+and, on `--images` of them (seed 0), the Average Drop and Increase of its clamped CAM for softmax's prediction, scored
+by the frozen head's p. Those of odd index are left for `docs/results.md`; no set with boxes is used. The rows "softmax"
+and "log-odds" are the frozen head's own maps on the same images.
 
     python benchmarks/tune.py ../shared/data --cache CACHE
 """
@@ -46,7 +46,7 @@ def configs(every):
     return list(dict.fromkeys([base, *lone, *pairs]))
 
 
-def looked(model, images, count):
+def views_of(model, images, count):
     """Views and pixels of a seeded sample, 50 images at a time."""
     index = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values.tolist()
     size = model.spec.preprocessing.size
@@ -58,7 +58,7 @@ def looked(model, images, count):
 
 def drops(seen, source, classifier=None, clamp=None):
     """Average Drop and Increase, in percent, of a source's CAM."""
-    gone, more = [], []
+    dropped, increased = [], []
     for view, pixels in seen:
         logits = view.logits("softmax")
         k = logits.argmax(1)
@@ -66,9 +66,9 @@ def drops(seen, source, classifier=None, clamp=None):
         masks = fidelity.masks(S, pixels.shape[2:])
         parts = [v.logits("softmax") for _, v in fidelity.masked_views(view.model, pixels, masks, torch.arange(len(S)))]
         p, q = (fidelity.confidence(z, k, "softmax").tolist() for z in (logits, torch.cat(parts)))
-        gone += map(fidelity.average_drop, p, q)
-        more += map(fidelity.increase, p, q)
-    return sum(gone) / len(gone), sum(more) / len(more)
+        dropped += map(fidelity.average_drop, p, q)
+        increased += map(fidelity.increase, p, q)
+    return sum(dropped) / len(dropped), sum(increased) / len(increased)
 
 
 def main():
@@ -86,7 +86,7 @@ def main():
     even = torch.arange(0, len(val), 2)
     tuned = Vectors.of(held.take(even)[None], held.labels[even])
     vectors = {v: Vectors(h.labels, v, h.width, h.take, f"{h.key}|{v}", h.bad) for v in GRID["views"]}
-    seen = list(looked(model, half, options.images))
+    seen = list(views_of(model, half, options.images))
     rows = []
     for source, clamp in (("softmax", False), ("softmax", True), ("log-odds", False), ("log-odds", True)):
         ad, ic = drops(seen, source, clamp=clamp)

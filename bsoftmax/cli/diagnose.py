@@ -1,4 +1,4 @@
-"""bsoftmax diagnose: how far from centred a head is, and what shift its maps survive."""
+"""bsoftmax diagnose: how far a head is from centred, and how large a shift its maps tolerate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .console import open_view
 
 
 def run(options: argparse.Namespace) -> None:
-    """Where a head stands in the freedom softmax leaves it, and what shift its maps of given images survive."""
+    """How far the rows of a head are from centred, and the smallest shifts that destroy its maps of given images."""
     model = zoo.open_model(options.model, options.weights)
     for branch in effects.branches(model):
         gauge = effects.gauge(model.classifier(branch))
@@ -27,7 +27,8 @@ def run(options: argparse.Namespace) -> None:
     for path in options.images:
         _, view, k = open_view(model, path, options.class_name)
         found = effects.tolerance(view, k, options.method or methods.default(model))
-        sides = [f"{found[s] / found['scale']:+.3g}" if found[s] else "none in reach" for s in ("down", "up")]
+        scale, shifts = found["scale"], (found["down"], found["up"])
+        sides = [f"{shift / scale:+.3g}" if shift and scale else "none in reach" for shift in shifts]
         print(f"  half the box is lost at delta = {sides[0]} and {sides[1]} (in units of the class's rms weight)")
 
 

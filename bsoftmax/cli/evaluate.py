@@ -110,7 +110,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--sources", help=f"of {','.join(SOURCES)}; default: all the model has")
     add("--clamp", dest="clamps", choices=("both", *CLAMPS), default="both", help="keep positive weights only")
     add("--protocol", choices=PROTOCOLS, default="standard", help="the WSOL benchmark's, or the paper's code")
-    add("--explain", choices=("true", "predicted"), help="default: true for places, predicted for fidelity")
+    add("--explain", choices=("true", "predicted"), help="default: true for localisation, predicted for fidelity")
     add("--metrics", default="localization,fidelity", help=f"of {','.join(GROUPS)}; default %(default)s")
     add("--limit", type=int, help="at most so many images, every class in proportion")
     add("--seed", type=int, default=0, help="of the limit's choice and of the intervals")

@@ -94,7 +94,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--out", default="reproduction", help="folder for models, records and tables; default %(default)s")
     add("--backbones", help=f"of {','.join(published.BACKBONES)}; default: the table's")
     add("--datasets", help=f"of {','.join(published.CORPORA)}; default: the table's")
-    add("--protocol", choices=("both", *PROTOCOLS), default="both", help="of places; default %(default)s")
+    add("--protocol", choices=("both", *PROTOCOLS), default="both", help="of localisation; default %(default)s")
     add("--limit", type=int, help="measure at most so many images of each data set, every class in proportion")
     add("--epochs", type=int, help=f"of the branch; default {published.RECIPE.epochs}")
     add(

@@ -83,7 +83,8 @@ def scale(S: np.ndarray | Tensor, size: int = render.SIDE, mode: str = "bicubic"
 
 def quantise(values: np.ndarray) -> np.ndarray:
     """floor(255 values) of a map in [0, 1]: uint8 [h,w]. Raises ValueError for numbers outside, or NaN."""
-    return np.floor(255 * _within(values)).astype(np.uint8)
+    levels: np.ndarray = np.floor(255 * _within(values)).astype(np.uint8)
+    return levels
 
 
 def _within(values: np.ndarray) -> np.ndarray:
