@@ -17,12 +17,10 @@ import numpy as np
 from . import metrics
 from .column import Column
 from .localization import LEVELS, Protocol
-from .metrics import METRICS
 from .statistics import STEPS_PER_UNIT, ExactSum, RowSum
 
 Record = dict[str, Any]
 PATTERN = "records-*.jsonl"
-NAMES = tuple(name for metric in METRICS.values() for name in metric.names())
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class RunningTable:
                 values["max_box_acc_v2"] = float(metrics.max_box_acc_v2(rows.sums, rows.n, self.rule))
             if (rows := self.rows.get((key, "counts"))) and rows.sums[0].any():
                 values["px_ap"] = float(metrics.px_ap(rows.sums))
-            out.append({"column": key, "metrics": {name: values[name] for name in NAMES if name in values}})
+            out.append({"column": key, "metrics": {name: values[name] for name in metrics.names() if name in values}})
         return out
 
 

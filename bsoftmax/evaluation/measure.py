@@ -24,9 +24,8 @@ from . import fidelity, localization
 from .aggregate import Entry, Record
 from .column import Column, representative
 from .localization import Protocol
-from .metrics import pack_counts, pack_hits
+from .metrics import map_numbers, pack_counts, pack_hits
 from .protocol import POINTING_TOLERANCE
-from .statistics import map_numbers
 
 GROUPS = ("localization", "fidelity", "curves")
 CURVES = ("deletion", "insertion")

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from . import statistics
 from .localization import EDGES, LEVELS, Protocol, at_thresholds
 
 
@@ -28,6 +32,7 @@ class Metric:
     needs: str  # "none", "boxes", "masks", or "places": either of them
     paper: str
     how: str = "mean"  # "mean", "hits" or "pixels"
+    of_map: Callable[[Any], float] | None = None  # its number of one signed map [P,Q], where that is all it needs
     scored: bool = False  # whether it depends on a classifier's confidence: then measured for both scorings
 
     def names(self) -> tuple[str, ...]:
@@ -36,7 +41,7 @@ class Metric:
 
 
 _WSOL, _CAMPP, _ADCC = "Choe et al., CVPR 2020", "Chattopadhay et al., WACV 2018", "Poppi et al., CVPRW 2021"
-_RISE = "Petsiuk et al., BMVC 2018"
+_RISE, _OURS = "Petsiuk et al., BMVC 2018", "Oh and Noh, BMVC 2025"
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
@@ -55,11 +60,21 @@ METRICS: dict[str, Metric] = {
         Metric("max_box_acc_v2", "MaxBoxAccV2", "%", True, 0, 100, "boxes", "Choe et al., TPAMI 2022", "hits"),
         Metric("px_ap", "PxAP", "%", True, 0, 100, "masks", _WSOL, "pixels"),
         Metric("pointing", "Pointing game", "%", True, 0, 100, "places", "Zhang et al., ECCV 2016"),
-        Metric("sparsity", "Sparsity", "", None, 0, 1, "none", "Hoyer, JMLR 2004"),
-        Metric("negative", "Negative positions", "%", None, 0, 100, "none", "Oh and Noh, BMVC 2025"),
-        Metric("blank", "Blank maps", "%", False, 0, 100, "none", "Oh and Noh, BMVC 2025"),
+        Metric("sparsity", "Sparsity", "", None, 0, 1, "none", "Hoyer, JMLR 2004", of_map=statistics.sparsity),
+        Metric("negative", "Negative positions", "%", None, 0, 100, "none", _OURS, of_map=statistics.negative),
+        Metric("blank", "Blank maps", "%", False, 0, 100, "none", _OURS, of_map=statistics.blank),
     )
 }
+
+
+def names() -> list[str]:
+    """The keys of all numbers, in the order of the registry."""
+    return [name for metric in METRICS.values() for name in metric.names()]
+
+
+def map_numbers(S: np.ndarray | Tensor) -> dict[str, float]:
+    """Every metric that needs nothing but the signed map [P,Q]. Raises ValueError for NaN or infinity."""
+    return {metric.key: metric.of_map(S) for metric in METRICS.values() if metric.of_map}
 
 
 def find(key: str) -> Metric:

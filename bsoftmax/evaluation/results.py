@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import metrics
-from .aggregate import NAMES, Entry, Record, RecordArrays, load
+from .aggregate import Entry, Record, RecordArrays, load
 from .column import Column, contrasts
 from .localization import EDGES, LEVELS, Protocol
 from .statistics import ROUNDS, STEPS_PER_UNIT, Statistic, bootstrap, interval, mean, shares
@@ -64,7 +64,7 @@ def cells(arrays: RecordArrays, read: Read, entry: Entry, rule: Protocol, seed: 
             "max_box_acc_v2": lambda sums, n: metrics.max_box_acc_v2(sums, n, rule)}, seed, rounds)  # fmt: skip
     if entry.scaled_key in arrays.pixels and (rows := _pixel_counts(read, entry.scaled_key))[:, 0].any():
         out |= _cells_of_sums(rows, {"px_ap": lambda sums, n: metrics.px_ap(sums)}, seed, rounds)
-    return {name: out[name] for name in NAMES if name in out}
+    return {name: out[name] for name in metrics.names() if name in out}
 
 
 def _pixel_counts(read: Read, key: str) -> np.ndarray:

@@ -159,11 +159,11 @@ def sparsity(S: np.ndarray | Tensor) -> float:
     return min(1.0, max(0.0, (root - float(M.sum()) / norm) / (root - 1))) if norm and root > 1 else 0.0
 
 
-def map_numbers(S: np.ndarray | Tensor) -> dict[str, float]:
-    """`sparsity`, percent of `negative` positions, and 100 where it is `blank`, of a signed map [P,Q].
+def negative(S: np.ndarray | Tensor) -> float:
+    """Percent of positions of a signed map [P,Q] that are below 0."""
+    return 100 * float((torch.as_tensor(S) < 0).float().mean())
 
-    Blank: nothing is above 0, the sign collapse of Sec. 3.2. Raises ValueError for NaN or infinity.
-    """
-    sparse = sparsity(S)  # raises for NaN and infinity
-    negative = float((torch.as_tensor(S) < 0).float().mean())
-    return {"sparsity": sparse, "negative": 100 * negative, "blank": 100.0 * render.is_blank(S)}
+
+def blank(S: np.ndarray | Tensor) -> float:
+    """100 where nothing of a signed map [P,Q] is above 0, the sign collapse of Sec. 3.2; else 0."""
+    return 100.0 * render.is_blank(S)

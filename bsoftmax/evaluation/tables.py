@@ -14,7 +14,6 @@ from ..cams.sources import SOURCES
 from ..utils.files import write_text
 from ..utils.text import printable
 from . import metrics
-from .aggregate import NAMES
 
 Results = Mapping[str, Any]
 OURS = ("sigmoid", True)  # what the paper calls "+ Ours": the branch, positive weights only
@@ -53,7 +52,7 @@ def title(name: str) -> str:
 def metric_names(results: Results) -> list[str]:
     """The metrics that any column has, in the order of the registry."""
     found = {name for column in results["columns"] for name in column["metrics"]}
-    return [name for name in NAMES if name in found]
+    return [name for name in metrics.names() if name in found]
 
 
 def escape_markdown(text: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from toys import refusal
 
 from bsoftmax.evaluation import localization, metrics, statistics
-from bsoftmax.evaluation.statistics import RowSum, ExactSum, bootstrap, difference, estimate, interval, merge, shares
+from bsoftmax.evaluation.statistics import ExactSum, RowSum, bootstrap, difference, estimate, interval, merge, shares
 
 RULE = localization.protocol("standard")
 
@@ -134,7 +134,7 @@ def test_sparsity_is_hoyers():
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])
 def test_what_a_map_is_like(kind):
-    found = statistics.map_numbers(kind([[1.0, -1.0], [0.0, 0.0]]))
+    found = metrics.map_numbers(kind([[1.0, -1.0], [0.0, 0.0]]))
     assert found == {"sparsity": pytest.approx(1), "negative": 25, "blank": 0}
-    assert statistics.map_numbers(kind([[-1.0, -1.0], [0.0, -2.0]])) == {"sparsity": 0, "negative": 75, "blank": 100}
-    assert "NaN" in refusal(lambda: statistics.map_numbers(kind([[np.nan, 1.0]])))
+    assert metrics.map_numbers(kind([[-1.0, -1.0], [0.0, -2.0]])) == {"sparsity": 0, "negative": 75, "blank": 100}
+    assert "NaN" in refusal(lambda: metrics.map_numbers(kind([[np.nan, 1.0]])))
