@@ -1,8 +1,8 @@
-"""Class activation maps: functions of the features F and a head, never of the network.
+"""Class activation maps as functions of the features F and a head; maps are signed tensors.
 
-`view` runs the trunk once and keeps F; `sources` are the scores a map explains, `methods` the CAM functions (Grad-CAM
-and the others), `distortions` the shifts that softmax cannot see and `effects` what they do to a picture, `sweep` that
-as a figure or GIF. Signed tensors throughout. May import models, images and utils.
+`view` runs the trunk once and keeps F; `sources` are the scores that maps explain, `methods` the CAM functions,
+`distortions` the weight shifts that leave softmax unchanged, `effects` measures them on an image and `sweep` draws
+that. May import models, images and utils.
 """
 
 from .effects import Distortion, Outcome, distort, gauge, tolerance

@@ -1,8 +1,7 @@
-"""What softmax cannot see (Sec. 3.2): shifts common to all classes, as vectors d added to the last layer's rows.
+"""Shifts of the last layer's rows that leave softmax unchanged (Sec. 3.2), and measures of their effect on maps.
 
-With w'_k = w_k + d for every class k, each logit moves by d . h, softmax stays what it was (Eq. 8), and the class
-activation map moves by sum_i d_i F_i (Eq. 9). `shifted` puts d into a classifier; everything else is asked of the view
-as ever, so any head and any method can be distorted.
+With w'_k = w_k + d for every class k, each logit changes by d . h, softmax does not change (Eq. 8), and the class
+activation map changes by sum_i d_i F_i (Eq. 9). `shifted` adds d to a classifier.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ..models.heads import last_linear
 
 
 def channel_shift(N: int, channels: Sequence[int], delta: float) -> Tensor:
-    """d = delta on the chosen channels, 0 elsewhere (Eq. 9): [N_pen]. Raises ValueError for a channel there is not."""
+    """d = delta on the chosen channels, 0 elsewhere (Eq. 9): [N_pen]. Raises ValueError for an unknown channel."""
     if any(not 0 <= i < N for i in channels):
         raise ValueError(f"Channels are numbered 0 to {N - 1}, got {list(channels)}.")
     d = torch.zeros(N)
@@ -31,9 +30,9 @@ def uniform_shift(N: int, delta: float) -> Tensor:
 
 
 def sign_flip(w: Tensor, percent: float) -> Tensor:
-    """d_i = -2 w_i on the `percent` % strongest positive channels of one class's row w [N_pen], so each changes sign.
+    """d_i = -2 w_i on the `percent` % largest positive weights of one class's row w [N_pen], so that each changes sign.
 
-    ceil(percent * n / 100) of the n positive channels are flipped; of equal weights the lower channel goes first.
+    ceil(percent * n / 100) of the n positive weights are flipped; of equal ones the lower channel comes first.
     Raises ValueError for a percentage outside 0 to 100.
     """
     if not 0 <= percent <= 100:
@@ -46,14 +45,14 @@ def sign_flip(w: Tensor, percent: float) -> Tensor:
 
 
 def centring(weight: Tensor) -> Tensor:
-    """d = -mean over classes of the rows [C,N_pen]: the gauge in which the class-mean weight of every channel is 0."""
+    """d = -mean over classes of the rows [C,N_pen], after which every channel has a class-mean weight of 0."""
     return -weight.mean(0)
 
 
 def shifted(classifier: nn.Module, d: Tensor, only: int | None = None) -> nn.Module:
-    """The classifier with d [N_pen] added to the last layer's rows: all of them, or class `only` alone (the contrast).
+    """The classifier with d [N_pen] added to the last layer's rows, or only to that of class `only` (a control).
 
-    Everything but that layer is shared with the original. Raises ValueError when d does not fit.
+    All other layers are shared with the original. Raises ValueError when d does not fit.
     """
     last = last_linear(classifier)
     if d.shape != (last.in_features,):
@@ -70,18 +69,19 @@ def shifted(classifier: nn.Module, d: Tensor, only: int | None = None) -> nn.Mod
 
 
 def _replace(module: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
-    """A copy of the module tree in which `old` is `new`; all other parameters are shared."""
+    """A copy of a module in which the submodule `old` is `new`; all other parameters are shared."""
     if module is old:
         return new
-    shell = copy.copy(module)
-    shell._modules = {name: child and _replace(child, old, new) for name, child in module._modules.items()}
-    return shell
+    clone = copy.copy(module)
+    clone._modules = {name: child and _replace(child, old, new) for name, child in module._modules.items()}
+    return clone
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks of [n] values from 0, equal values sharing the mean of their ranks: float64 [n]."""
-    order = values.double()
-    _, inverse, counts = order.unique(sorted=True, return_inverse=True, return_counts=True)
+    """Ranks of [n] values from 0, equal values have the mean of their ranks: float64 [n]."""
+    inverse: Tensor
+    counts: Tensor
+    _, inverse, counts = torch.unique(values.double(), return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double() - 1
     return (last - (counts.double() - 1) / 2)[inverse]
 

@@ -1,4 +1,4 @@
-"""What a distortion does to one picture: the maps and numbers before and after, from the same pass of the trunk."""
+"""The effect of a distortion on one image: maps and measures before and after, from one pass of the trunk."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from . import distortions, methods
 from .sources import SOURCES
 from .view import View
 
-TAU = 0.2  # the threshold of the boxes that are compared
+Maps = dict[tuple[str, bool], Tensor]  # [P,Q] by (source, clamp)
+
+TAU = 0.2  # threshold of the boxes that are compared
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """What is added to the rows of the last layer; the parts add up.
+    """A sum of shifts of the rows of the last layer.
 
-    `delta` on every one of `channels` (Eq. 9), -`uniform` on all channels (Eq. 10), `flip` % of the class's positive
-    channels turned over, `centre`: minus the class-mean row. `only`: on the explained class alone, the contrast that
-    softmax does see. `both`: into the sigmoid branch too.
+    `delta` on each of `channels` (Eq. 9), -`uniform` on all channels (Eq. 10), `flip` % of the class's positive
+    weights negated, `centre`: minus the class-mean row. `only`: only the row of the explained class, a control that
+    changes softmax. `both`: in the sigmoid branch too.
     """
 
     channels: tuple[int, ...] = ()
@@ -47,7 +49,7 @@ class Distortion:
         return d + distortions.centring(weight).cpu() if self.centre else d
 
     def equation(self) -> str:
-        """The distortion in one line, with its numbers."""
+        """The distortion in one line, with its values."""
         parts = []
         if self.channels and self.delta:
             names = ", ".join(map(str, self.channels))
@@ -64,22 +66,22 @@ class Distortion:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Before and after: signed maps [P,Q] by (source, clamp), logits [C] by branch, and what changed."""
+    """Signed maps [P,Q] by (source, clamp) and logits [C] by branch, before and after, and measures of the change."""
 
-    before: dict[tuple[str, bool], Tensor]
-    after: dict[tuple[str, bool], Tensor]
+    before: Maps
+    after: Maps
     logits_before: dict[str, Tensor]
     logits_after: dict[str, Tensor]
     numbers: dict[str, Any]
 
 
 def branches(model: DualBranch) -> list[str]:
-    """The classifiers there are."""
+    """Names of the classifiers of a model."""
     return ["softmax"] + (["sigmoid"] if model.sigmoid is not None else [])
 
 
 def classifiers(model: DualBranch, distortion: Distortion, k: int) -> dict[str, nn.Module]:
-    """The classifiers with the distortion in them: the softmax head, and where `both` is asked the branch."""
+    """The classifiers after the distortion of the softmax head and, with `both`, of the branch."""
     d = distortion.vector(model.softmax, k)
     only = k if distortion.only else None
     made = {branch: model.classifier(branch) for branch in branches(model)}
@@ -89,10 +91,10 @@ def classifiers(model: DualBranch, distortion: Distortion, k: int) -> dict[str, 
 
 
 def distort(view: View, k: int, method: str, distortion: Distortion) -> Outcome:
-    """Maps and numbers of class k on a view of one picture, before and after a distortion.
+    """Maps and measures of class k on a view of one image, before and after a distortion.
 
-    The trunk is not run again; gradients at F are taken through the distorted head. Raises ValueError for an unknown
-    method, a class or channel there is not, or a view of several pictures.
+    The trunk does not run again; gradients at F are those of the distorted head. Raises ValueError for an unknown
+    method, class or channel, or a view of several images.
     """
     if len(view.F) != 1:
         raise ValueError(f"Expected a view of one picture, got {len(view.F)}.")
@@ -102,23 +104,22 @@ def distort(view: View, k: int, method: str, distortion: Distortion) -> Outcome:
     return Outcome(before, after, l0, l1, _numbers(before, after, l0, l1, k))
 
 
-def distorted_maps(
-    view: View, k: int, method: str, distortion: Distortion
-) -> tuple[dict[tuple[str, bool], Tensor], dict[str, Tensor]]:
-    """Maps and logits after a distortion, of those sources and classifiers that it can move.
+def distorted_maps(view: View, k: int, method: str, distortion: Distortion) -> tuple[Maps, dict[str, Tensor]]:
+    """Maps and logits after a distortion, of the sources and classifiers that it can change.
 
-    A shift common to all classes moves no log-odds map, and the branch only when it is put there as well.
+    A shift common to all classes changes no log-odds map, and the branch only with `both`.
     """
     made = classifiers(view.model, distortion, k)
-    moving = {key for key in made if key == "softmax" or distortion.both}
-    return _maps_and_logits(view, k, method, made, moving | ({"log-odds"} if distortion.only else set()))
+    changed = {key for key in made if key == "softmax" or distortion.both}
+    return _maps_and_logits(view, k, method, made, changed | ({"log-odds"} if distortion.only else set()))
 
 
 def _maps_and_logits(
     view: View, k: int, method: str, made: dict[str, nn.Module], keys: Collection[str]
-) -> tuple[dict[tuple[str, bool], Tensor], dict[str, Tensor]]:
-    """Maps by (source, clamp) and logits by branch, each head passed once."""
-    maps, logits = {}, {}
+) -> tuple[Maps, dict[str, Tensor]]:
+    """Maps by (source, clamp) and logits by branch, each head run once."""
+    maps: Maps = {}
+    logits: dict[str, Tensor] = {}
     for key in keys:
         if (branch := SOURCES[key].branch) in made:
             evidence = view.evidence(key, k, made[branch])
@@ -127,7 +128,7 @@ def _maps_and_logits(
     return maps, logits
 
 
-def _numbers(before: dict, after: dict, l0: dict[str, Tensor], l1: dict[str, Tensor], k: int) -> dict[str, Any]:
+def _numbers(before: Maps, after: Maps, l0: dict[str, Tensor], l1: dict[str, Tensor], k: int) -> dict[str, Any]:
     p0, p1 = (logits["softmax"].softmax(0) for logits in (l0, l1))
     out: dict[str, Any] = {
         "max_dp": float((p1 - p0).abs().max()),
@@ -144,22 +145,22 @@ def _numbers(before: dict, after: dict, l0: dict[str, Tensor], l1: dict[str, Ten
 
 
 def map_changes(a: Tensor, b: Tensor, tau: float = TAU) -> dict[str, float]:
-    """How far a map went: Spearman rank correlation, IoU of the boxes at tau, share of positions that changed sign."""
+    """Change of a map: Spearman rank correlation, IoU of the boxes at tau, share of positions with another sign."""
     iou = distortions.box_iou(*(box_of_map(S, tau) for S in (a, b)))
     return {"spearman": distortions.spearman(a, b), "box_iou": iou, "sign_changes": distortions.sign_changes(a, b)}
 
 
 def box_of_map(S: Tensor, tau: float = TAU) -> render.Box | None:
-    """The box of a map as it is shown: enlarged, rectified, min-maxed; None for a blank one."""
+    """The box of a map after enlarge, ReLU and min-max; None where ReLU leaves nothing."""
     fine = render.enlarge(S.cpu().numpy())
     return None if render.is_blank(S) else render.box_at(render.scaled([fine])[0].values, tau)
 
 
 def gauge(classifier: nn.Module) -> dict[str, Any]:
-    """Where a trained head stands in the freedom softmax leaves it: its class-mean row against its rows.
+    """The class-mean row of a head, which softmax does not determine, compared with its rows.
 
-    `mean_norm` ||w_mean||, `row_norm` the root mean square of ||w_k||, `share` their ratio: 0 is the centred gauge, to
-    which weight decay pulls; 1 is a head whose classes differ by nothing. `per_channel` |mean_i| over rms_i, [N_pen].
+    `mean_norm`: ||w_mean||, `row_norm`: root mean square of ||w_k||, `share`: their ratio, 0 for centred rows, to which
+    weight decay leads, and 1 for equal rows. `per_channel`: |mean_i| / rms_i, [N_pen].
     """
     weight = last_linear(classifier).weight.detach().double()
     mean, rms = weight.mean(0), weight.square().mean(0).sqrt()
@@ -170,27 +171,24 @@ def gauge(classifier: nn.Module) -> dict[str, Any]:
 
 
 def row_cosines(model: DualBranch) -> dict[str, float] | None:
-    """Mean cosine of a class's two rows, w_k of softmax and of the branch: as they are, and less their class means.
+    """Mean cosine similarity of w_k in softmax and branch, over classes: of the rows, and of the centred rows.
 
-    None where there is no branch, or where the last layers read different vectors (an MLP's).
+    None without a branch, or where the inputs of the last layers differ (MLP).
     """
     if model.sigmoid is None or not isinstance(model.softmax, nn.Linear):
         return None
-    rows = [last_linear(head).weight.detach().double() for head in (model.softmax, model.sigmoid)]
-    centred = [weight - weight.mean(0) for weight in rows]
-    return {
-        name: float(torch.cosine_similarity(*pair, dim=1).mean())
-        for name, pair in (("rows", rows), ("centred", centred))
-    }
+    a, b = (last_linear(head).weight.detach().double() for head in (model.softmax, model.sigmoid))
+    pairs = {"rows": (a, b), "centred": (a - a.mean(0), b - b.mean(0))}
+    return {name: float(torch.cosine_similarity(x, y, dim=1).mean()) for name, (x, y) in pairs.items()}
 
 
 def tolerance(
     view: View, k: int, method: str = "cam", channels: tuple[int, ...] = (), reach: float = 64.0, steps: int = 49
 ) -> dict[str, float | None]:
-    """The smallest shifts, down and up, at which the softmax map's box loses half its IoU; None beyond the reach.
+    """The smallest shifts, down and up, at which the IoU of the softmax map's box is at most 0.5, else None.
 
-    delta is sought on a geometric grid up to `reach` times the root mean square of the class's weights, then bisected;
-    on `channels`, or on all of them when none are named. Also `scale`, that root mean square.
+    delta is searched on a geometric grid up to `reach` times `scale`, the root mean square of the class's weights, then
+    by bisection; it is added on `channels`, or on all without any.
     """
     weight = last_linear(view.model.softmax).weight.detach()
     scale = float(weight[k].square().mean().sqrt())
@@ -223,5 +221,5 @@ def _bisect(holds: Callable[[float], bool], fine: float, lost: float, rounds: in
 
 
 def protocol(distortion: Distortion) -> dict[str, Any]:
-    """The distortion as plain data, for files."""
+    """The distortion as a dict for JSON."""
     return asdict(distortion) | {"equation": distortion.equation()}

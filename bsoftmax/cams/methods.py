@@ -1,7 +1,7 @@
-"""The CAM methods: each is one function that weighs the channels of F; one shared line sums them into a signed map.
+"""The CAM methods: functions that return the channel weights alpha, and the weighted sum S.
 
-S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q) (Eq. 4). Maps leave here signed and unscaled: clamping alpha is a named
-argument, ReLU and scaling belong to rendering.
+S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q) (Eq. 4). Maps are signed and unscaled; `clamp` applies to alpha, and ReLU and
+scaling belong to rendering.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def gradcam(F: Tensor, G: Tensor) -> Tensor:
 def gradcam_pp(F: Tensor, G: Tensor) -> Tensor:
     """alpha_i = sum_pq a_i relu(G_i), a = G^2 / (2 G^2 + G^3 sum_ab F^(a,b)) (Chattopadhay et al. 2018, Eq. 19).
 
-    Only G > 0 counts, where a relu(G) = G / (2 + G sum_ab F): no power of G that underflows, no epsilon that decides.
+    Where G > 0, a relu(G) = G / (2 + G sum_ab F), which needs neither powers of G, which underflow, nor an epsilon.
     """
     positive = G.relu()
     return (positive / (2 + positive * F.sum((2, 3), keepdim=True))).sum((2, 3), keepdim=True)
@@ -63,7 +63,7 @@ def scorecam(masked: Tensor, score: Tensor) -> Tensor:
 def ablationcam(ablated: Tensor, score: Tensor) -> Tensor:
     """alpha_i = (y - y_without_i) / |y| (Ramaswamy and Desai 2020): [B,N], [B] -> [B,N,1,1].
 
-    The paper divides by y; its modulus keeps the sign where a score is negative.
+    The paper divides by y; |y| keeps the sign for negative scores.
     """
     y = score[:, None]
     return ((y - ablated) / y.abs().clamp(min=EPS))[:, :, None, None]
@@ -72,26 +72,26 @@ def ablationcam(ablated: Tensor, score: Tensor) -> Tensor:
 def eigencam(F: Tensor) -> Tensor:
     """alpha = first right singular vector of F as [PQ,N], channels centred (Muhammad and Yeasin 2020): [B,N,1,1].
 
-    A singular vector has no sign: the one is taken under which the map goes along with the total activation.
+    Of the two signs of a singular vector, the one with a positive correlation of map and total activation is chosen.
     """
     rows = F.flatten(2).transpose(1, 2)
     rows = rows - rows.mean(1, keepdim=True)
-    v = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]
-    along = torch.einsum("bpn,bn,bp->b", rows, v, rows.sum(2))
-    return (v * torch.where(along < 0, -1.0, 1.0)[:, None])[:, :, None, None]
+    v: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]
+    correlation = torch.einsum("bpn,bn,bp->b", rows, v, rows.sum(2))
+    return (v * torch.where(correlation < 0, -1.0, 1.0)[:, None])[:, :, None, None]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registry entry: `weights` receives what `needs` names and returns alpha, [B,N,1,1] or [B,N,P,Q]."""
+    """A registry entry: `weights` takes the arguments that `needs` names and returns alpha, [B,N,1,1] or [B,N,P,Q]."""
 
     key: str
     label: str
     weights: Callable[..., Tensor]
     needs: str  # "gradient": F, G | "masked" or "ablated": scores [B,N], score [B] | "features": F
     paper: str
-    slow: bool = False  # runs the trunk again, once a channel
-    class_free: bool = False  # the same for every class and head
+    slow: bool = False  # runs the trunk once for each channel
+    class_free: bool = False  # independent of class and head
     centred: bool = False  # sums F minus its mean over positions
 
 
@@ -119,25 +119,25 @@ _ARGUMENTS: dict[str, Callable[[Evidence, Tick | None], tuple[Tensor, ...]]] = {
 
 
 def find(key: str) -> Method:
-    """The registry's entry. Raises ValueError, naming the known ones, for any other key."""
+    """The entry of METHODS. Raises ValueError, with the known keys, for an unknown one."""
     if key not in METHODS:
         raise ValueError(f"There is no CAM method {key!r}; choose one of {', '.join(METHODS)}.")
     return METHODS[key]
 
 
 def weigh(evidence: Evidence, method: str, clamp: bool | None = None, tick: Tick | None = None) -> Tensor:
-    """alpha [B,N,1,1] or [B,N,P,Q] of a method on some evidence; `clamp` keeps max(0, alpha) (Sec. 3.3).
+    """alpha [B,N,1,1] or [B,N,P,Q] of a method; `clamp` replaces it by max(0, alpha) (Sec. 3.3).
 
-    `clamp=None` does what the paper does: clamped for the sigmoid branch, not for the softmax head. Class-free methods
-    are never clamped: the signs of their weights mean nothing. Raises ValueError where `unavailable` gives a reason.
+    `clamp=None`: as in the paper, for the sigmoid branch only. Class-free methods are never clamped, since the sign of
+    their weights is arbitrary. Raises ValueError where `unavailable` gives a reason.
     """
     entry = find(method)
     if reason := unavailable(evidence.view.model, method):
         raise ValueError(reason)
-    kept = evidence.view.weights if entry.class_free else evidence.weights
-    if method not in kept:
-        kept[method] = entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))
-    alpha = kept[method]
+    cache = evidence.view.weights if entry.class_free else evidence.weights
+    if method not in cache:
+        cache[method] = entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))
+    alpha = cache[method]
     clamp = evidence.source.clamp if clamp is None else clamp
     return alpha.clamp(min=0) if clamp and not entry.class_free else alpha
 
@@ -154,10 +154,10 @@ def explain(
     model: DualBranch, x: Tensor, k: Tensor | int | None = None, method: str = "cam", source: str = "sigmoid",
     clamp: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """The signed map [B,P,Q] of class k (default: what the softmax head predicts) for preprocessed images x [B,3,H,W].
+    """The signed map [B,P,Q] of class k (default: the prediction of softmax) for preprocessed images x [B,3,H,W].
 
-    Raises ValueError for an unknown method or source, a class out of range, a source without its branch, or a method
-    that this head does not allow.
+    Raises ValueError for an unknown method or source, a class out of range, a missing sigmoid branch, or a method
+    that is unavailable for the head.
     """
     view = View(model, x)
     k = view.logits("softmax").argmax(1) if k is None else torch.as_tensor(k)
@@ -171,30 +171,29 @@ def explain(
 
 
 def unavailable(model: DualBranch, method: str) -> str | None:
-    """Why a method cannot be used with a model's head, as one sentence; None where it can."""
+    """Why a method cannot be used with the head of a model, in one sentence; None when it can."""
     if method == "cam" and not is_gap_linear(model.neck, model.softmax):
         return "CAM needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM."
     return None
 
 
 def default(model: DualBranch) -> str:
-    """CAM where the head allows it, else Grad-CAM."""
+    """CAM where it is available, else Grad-CAM."""
     return "cam" if unavailable(model, "cam") is None else "gradcam"
 
 
 def takes_seconds(model: DualBranch, method: str) -> bool:
-    """Whether a method runs the trunk, or a head that is more than pooling and linear layers, once a channel."""
+    """Whether a method runs the trunk, or a head other than pooling and linear layers, once for each channel."""
     return METHODS[method].slow or (
         METHODS[method].needs == "ablated" and not isinstance(model.neck, GlobalAveragePool)
     )
 
 
 def identical_by_construction(model: DualBranch, source: str, clamp: bool | None = None) -> list[frozenset[str]]:
-    """Groups of methods whose maps are equal up to a positive factor whatever the image.
+    """Groups of methods whose maps are equal up to a positive factor for every image.
 
-    A head that pools F before anything else has the same gradient G at every position, so sum G, mean G,
-    sum GF / sum F and G itself are one weight; with the clamp relu(G) joins them. Without such pooling the clamp alone
-    makes HiRes-CAM and Layer-CAM one.
+    With pooling first, the gradient G is equal at all positions, so sum G, mean G, sum GF / sum F and G are
+    proportional; with the clamp, relu(G) is too. Otherwise only HiRes-CAM and Layer-CAM are equal, with the clamp.
     """
     clamped = find_source(source).clamp if clamp is None else clamp
     if pools_first(model.neck):

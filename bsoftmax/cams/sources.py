@@ -1,4 +1,4 @@
-"""Evidence sources: the scalar score whose origin in the image a map explains, one entry each."""
+"""Evidence sources: the scalar scores that maps explain."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def logit(logits: Tensor, k: Tensor) -> Tensor:
 
 
 def log_odds(logits: Tensor, k: Tensor) -> Tensor:
-    """log p_k/(1 - p_k) = l_k - logsumexp_{j != k} l_j, blind to a shift common to all classes: [B,C], [B] -> [B]."""
+    """log p_k/(1 - p_k) = l_k - logsumexp_{j != k} l_j, invariant to a shift of all logits: [B,C], [B] -> [B]."""
     others = logits.scatter(1, k[:, None], -torch.inf)
     return logit(logits, k) - others.logsumexp(1)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A column of the comparison: which classifier is asked, and what scalar is made of its logits."""
+    """A column of the comparison: a classifier, and a scalar function of its logits."""
 
     key: str
     title: str
     subtitle: str
-    branch: str  # the classifier asked: "softmax" (frozen) or "sigmoid" (trained)
+    branch: str  # the classifier: "softmax" (frozen) or "sigmoid" (trained)
     score: Callable[[Tensor, Tensor], Tensor]
-    clamp: bool  # whether the paper keeps positive weights only
-    answer: str  # what the numbers beside its map are
+    clamp: bool  # whether the paper clamps alpha to positive values
+    answer: str  # name of the values shown with its map
 
 
 SOURCES: dict[str, Source] = {
@@ -54,7 +54,7 @@ SOURCES: dict[str, Source] = {
 
 
 def find(key: str) -> Source:
-    """The registry's entry. Raises ValueError, naming the known ones, for any other key."""
+    """The entry of SOURCES. Raises ValueError, with the known keys, for an unknown one."""
     if key not in SOURCES:
         raise ValueError(f"There is no evidence source {key!r}; choose one of {', '.join(SOURCES)}.")
     return SOURCES[key]

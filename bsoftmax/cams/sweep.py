@@ -1,4 +1,4 @@
-"""A distortion as a figure (before and after) and as a moving picture (back and forth)."""
+"""A distortion as a figure (before and after) and as an animated GIF."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from ..images import render
-from ..images.figures import Figure, Panel, Row, figure
+from ..images.figures import Panel, Row, figure
 from ..utils.files import atomic_open
 from .effects import Distortion, Outcome, distort
 from .sources import SOURCES
@@ -23,7 +24,7 @@ MILLISECONDS = 80
 
 
 def before_after(image: Image.Image, label: str, method: str, outcome: Outcome, distortion: Distortion) -> Figure:
-    """The figure of a distortion: softmax and sigmoid maps before and after, the equation in its caption."""
+    """Softmax and sigmoid maps before and after a distortion, with its equation in the caption."""
     rows = []
     for when, maps in (("before", outcome.before), ("after", outcome.after)):
         panels = [
@@ -39,12 +40,12 @@ def before_after(image: Image.Image, label: str, method: str, outcome: Outcome, 
 
 
 def _note(outcome: Outcome, source: str) -> str:
-    moved = outcome.numbers["maps"][source]
-    return f"rank corr. {moved['spearman']:.2f}, box IoU {moved['box_iou']:.2f}"
+    change = outcome.numbers["maps"][source]
+    return f"rank corr. {change['spearman']:.2f}, box IoU {change['box_iou']:.2f}"
 
 
 def scaled_by(distortion: Distortion, t: float) -> Distortion:
-    """A share t of a distortion: every number in it times t."""
+    """A distortion with its values multiplied by t."""
     scaled = {name: getattr(distortion, name) * t for name in ("delta", "flip", "uniform")}
     return dataclasses.replace(distortion, **scaled, centre=distortion.centre and t > 0)
 
@@ -53,20 +54,21 @@ def write_gif(
     path: str | Path, image: Image.Image, view: View, k: int, method: str, distortion: Distortion,
     tick: Callable[[int, int], None] | None = None,
 ) -> Path:  # fmt: skip
-    """Sweeps a distortion from nothing to all of it and back, as an animated GIF with the numbers under the maps.
+    """Writes an animated GIF of a distortion from 0 to its values and back, with measures under the maps.
 
-    Raises ValueError as `effects.distort` does, or for another ending than .gif.
+    `tick(done, total)`: progress callback. Raises ValueError as `effects.distort` does, or for an extension other than
+    .gif.
     """
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise ValueError(f"Expected a file name that ends in .gif, got {path.name!r}.")
-    ways = np.sin(np.linspace(0, np.pi, FRAMES)) ** 2
+    shares = np.sin(np.linspace(0, np.pi, FRAMES)) ** 2
     frames = []
-    for n, t in enumerate(ways):
+    for n, t in enumerate(shares):
         part = scaled_by(distortion, float(t))
         frames.append(_frame(image, distort(view, k, method, part), part))
         if tick:
-            tick(n + 1, len(ways))
+            tick(n + 1, len(shares))
     with atomic_open(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
     return path

@@ -1,4 +1,4 @@
-"""One look at a batch of images: the trunk runs once, and everything asked later is a function of what it gave."""
+"""The features of a batch of images, from one pass of the trunk, and the scores and gradients that methods need."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from ..models.heads import GlobalAveragePool
 from .sources import Source
 from .sources import find as find_source
 
-CHUNK = 32  # images or feature maps in memory at once when a method perturbs them
-Tick = Callable[[int, int], None]
+CHUNK = 32  # perturbed images or features in memory at once
+Tick = Callable[[int, int], None]  # progress callback: done, total
 
 
 class View:
-    """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with the pass-once results every method and head shares."""
+    """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with cached results that all methods and heads share."""
 
     def __init__(self, model: DualBranch, x: Tensor) -> None:
         self.model, self.x = model, x
         self.F, self.tokens = model.features(x)
-        self.weights: dict[str, Tensor] = {}  # of the class-free methods, which every evidence shares
+        self.weights: dict[str, Tensor] = {}  # alpha of class-free methods
         self._masked: Tensor | None = None
 
     @cached_property
     def h(self) -> Tensor:
         """Penultimate vectors [B,N_pen]."""
         with torch.no_grad():
-            return self.model.neck(self.F, self.tokens)
+            h: Tensor = self.model.neck(self.F, self.tokens)
+        return h
 
     def logits(self, branch: str) -> Tensor:
         """Logits [B,C] of one classifier, "softmax" or "sigmoid"."""
         with torch.no_grad():
-            return self.model.classifier(branch)(self.h)
+            logits: Tensor = self.model.classifier(branch)(self.h)
+        return logits
 
     def masked(self, tick: Tick | None = None) -> Tensor:
         """Penultimate vectors [B,N,N_pen] of x times each of its own maps, upsampled and min-maxed (Score-CAM, Eq. 7).
 
-        Runs the trunk N times an image, once for all heads and classes: kept for the life of the view.
+        Runs the trunk N times for each image; the result is cached, for all heads and classes.
         """
         if self._masked is None:
             self._masked = self._run_masked(tick)
@@ -49,7 +51,7 @@ class View:
 
     @property
     def has_masked(self) -> bool:
-        """Whether `masked` has been paid for."""
+        """Whether `masked` has been computed."""
         return self._masked is not None
 
     @torch.no_grad()
@@ -68,7 +70,7 @@ class View:
 
     @torch.no_grad()
     def without_channel(self, b: int, channels: slice) -> Tensor:
-        """Penultimate vectors [n,N_pen] of image b with one channel of F set to zero each (Ablation-CAM)."""
+        """Penultimate vectors [n,N_pen] of image b, each with one of the channels of F set to zero (Ablation-CAM)."""
         index = torch.arange(self.F.shape[1])[channels]
         rows = torch.arange(len(index))
         if isinstance(self.model.neck, GlobalAveragePool):
@@ -78,24 +80,25 @@ class View:
         F = self.F[b].repeat(len(index), 1, 1, 1)
         F[rows, index] = 0
         tokens = None if self.tokens is None else self.tokens[b].expand(len(index), -1, -1)
-        return self.model.neck(F, tokens)
+        ablated: Tensor = self.model.neck(F, tokens)
+        return ablated
 
     def evidence(self, source: str, k: Tensor | int, classifier: nn.Module | None = None) -> Evidence:
-        """What a CAM method may look at when it explains class k ([B] or one number) by a source.
+        """The inputs of a CAM method for class k ([B] or one number) and a source.
 
-        `classifier` stands in for the source's own: a distorted one, for example.
+        `classifier` replaces that of the source, for example by a distorted one.
         """
         k = torch.as_tensor(k).expand(len(self.F)).to(self.F.device)
         return Evidence(self, find_source(source), k, classifier)
 
 
 class Evidence:
-    """The score of one source and class on one view: its value, its gradient at F, its values under perturbation."""
+    """The score of a source and class: its value, its gradient at F, and its values on perturbed images or features."""
 
     def __init__(self, view: View, source: Source, k: Tensor, classifier: nn.Module | None = None) -> None:
         self.view, self.source, self.k = view, source, k
         self.classifier = classifier or view.model.classifier(source.branch)
-        self.weights: dict[str, Tensor] = {}  # alpha by method, unclamped, as they are asked for
+        self.weights: dict[str, Tensor] = {}  # unclamped alpha by method
 
     @property
     def F(self) -> Tensor:
@@ -120,7 +123,7 @@ class Evidence:
 
     @property
     def logits(self) -> Tensor:
-        """Logits [B,C] of the classifier that is asked, from the pass through the head that G takes back."""
+        """Logits [B,C] of the classifier, from the forward pass that G differentiates."""
         return self._through_head[1].detach()
 
     @cached_property
@@ -131,7 +134,7 @@ class Evidence:
 
     @torch.no_grad()
     def masked_scores(self, tick: Tick | None = None) -> Tensor:
-        """Scores [B,N] of the image seen through each of its own feature maps."""
+        """Scores [B,N] of the image masked by each of its feature maps."""
         h = self.view.masked(tick)
         return torch.stack([self._score(h[b], self.k[b].expand(h.shape[1])) for b in range(len(h))])
 

@@ -1,7 +1,7 @@
-"""Networks, cut in three: trunk -> F [B,N,P,Q], neck -> h [B,N_pen], classifier -> logits [B,C].
+"""timm networks split into trunk -> F [B,N,P,Q], neck -> h [B,N_pen] and classifier -> logits [B,C].
 
-BACKBONES names those with an entry of their own (the paper's three, the bundled one); any other timm name goes through
-the generic cut at output stride 16 where the architecture supports it.
+BACKBONES lists the paper's networks and the bundled one; any other timm name is split by `surgery.generic`, at output
+stride 16 where the architecture supports it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -20,14 +21,15 @@ import torch
 from huggingface_hub import constants, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from timm.data.imagenet_info import ImageNetInfo
+from torch import Tensor, nn
 
 from . import checkpoints, heads, surgery
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The whole picture squeezed to size x size (bicubic), scaled to [0,1], then (x - mean) / std per channel."""
+    """The whole image resized to size x size (bicubic), scaled to [0,1], then (x - mean) / std per channel."""
 
     size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -36,7 +38,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Parts:
-    """A network after the cut, what its input must look like, where F is taken, and what its logits are called."""
+    """A split network with its preprocessing, the layer of F, and the names of its classes."""
 
     trunk: nn.Module
     neck: nn.Module
@@ -48,14 +50,14 @@ class Parts:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A registry entry: the timm model behind it, how it is cut, the input size, and what a reader should know."""
+    """A registry entry: the timm model, the function that splits it, the input size, and a note for users."""
 
     timm: str
-    cut: Callable[[nn.Module], surgery.Pieces]
+    cut: Callable[[surgery.TimmNet], surgery.Pieces]
     note: str
     size: int | None = 224
-    stride: int | None = None  # output stride asked of timm; None leaves the network as it is
-    complete: bool = True  # False: the cut adds layers that no public weights fill
+    stride: int | None = None  # output stride passed to timm; None: the network's own
+    complete: bool = True  # False: `cut` adds layers without public weights
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -74,13 +76,13 @@ BACKBONES: dict[str, Backbone] = {
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit; the message names the file to bring and where to put it."""
+    """Weights that are missing or do not fit; the message names the file and where to put it."""
 
 
 def find(name: str) -> Backbone:
-    """The registry's entry, or the generic one for any other timm name.
+    """The entry of BACKBONES, or a generic one for any other timm name.
 
-    Raises ValueError for a name neither knows, with the nearest names.
+    Raises ValueError for an unknown name, with the most similar names.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -94,24 +96,24 @@ def find(name: str) -> Backbone:
 
 
 def is_trunk(name: str) -> bool:
-    """Whether timm knows an architecture, and the tag behind its dot if there is one."""
+    """Whether timm has the architecture, and the pretrained tag after its dot, if any."""
     if not timm.is_model(name):
         return False
     try:
         timm.get_pretrained_cfg(name)
-    except RuntimeError:  # timm knows the architecture but not the tag behind the dot
+    except RuntimeError:  # an unknown tag
         return False
     return True
 
 
-@torch.enable_grad()  # a cut looks at gradients to see which layers belong to the head
+@torch.enable_grad()  # gradients show which layers belong to the head
 def build(
     name: str, weights: str | Path | None = "hub", num_classes: int | None = None, stride: int | None = None
 ) -> Parts:
-    """Builds a network and cuts it, frozen and in eval mode.
+    """Builds a network and splits it, frozen and in eval mode.
 
-    `weights`: "hub" (a local file where there is one, else the Hub), the path of a safetensors file in timm's names, or
-    None for fresh parameters. `num_classes` replaces the classifier by a fresh one; `stride` sets the output stride.
+    `weights`: "hub" (a local file if there is one, else the Hub), the path of a safetensors file with timm's names, or
+    None for random ones. `num_classes` replaces the classifier by a random one; `stride` sets the output stride.
     Raises ValueError for an unknown name, WeightsError when weights are missing or do not fit.
     """
     backbone = find(name)
@@ -128,8 +130,10 @@ def build(
     return parts
 
 
-def _create(backbone: Backbone, weights: str | Path | None, num_classes: int | None, stride: int | None) -> nn.Module:
-    options: dict = {} if num_classes is None else {"num_classes": num_classes}
+def _create(
+    backbone: Backbone, weights: str | Path | None, num_classes: int | None, stride: int | None
+) -> surgery.TimmNet:
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if weights is not None:
         path = local_weights(backbone.timm) if weights == "hub" else Path(weights)
         options |= {
@@ -139,24 +143,24 @@ def _create(backbone: Backbone, weights: str | Path | None, num_classes: int | N
     try:
         if stride is not None:
             try:
-                return timm.create_model(backbone.timm, output_stride=stride, **options)
+                return cast(surgery.TimmNet, timm.create_model(backbone.timm, output_stride=stride, **options))
             except (TypeError, NotImplementedError, AssertionError):
                 pass  # this architecture has no such option: its own stride is used
-        return timm.create_model(backbone.timm, **options)
+        return cast(surgery.TimmNet, timm.create_model(backbone.timm, **options))
     except (RuntimeError, KeyError) as error:
         raise WeightsError(f"The weights do not fit {backbone.timm!r}: {checkpoints.mismatch(error)}.") from error
 
 
 def class_names(count: int, native: bool) -> tuple[str, ...]:
-    """Readable names of the pretrained classes (ImageNet-1K from timm's own list), else numbered ones."""
+    """timm's names of the ImageNet-1K classes for a `native` classifier of 1000 classes, else numbered names."""
     if native and count == 1000:
-        info = timm.data.ImageNetInfo()
+        info = ImageNetInfo()
         return tuple(info.index_to_description(i).split(",")[0] for i in range(1000))
     return tuple(f"class {i}" for i in range(count))
 
 
 def weights_folder() -> Path:
-    """Where weights are looked for before the Hub is asked: $BSOFTMAX_WEIGHTS, else ./checkpoints."""
+    """The folder of local weights, which precede those of the Hub: $BSOFTMAX_WEIGHTS, else ./checkpoints."""
     return Path(os.environ.get("BSOFTMAX_WEIGHTS", "checkpoints"))
 
 
@@ -172,7 +176,7 @@ def _download(timm_name: str) -> Path:
         raise WeightsError(f"The Hub has no weights for {timm_name!r}: name one of its tags, as in 'resnet50.tv_in1k'.")
     try:
         return _from_hub(cfg.hf_hub_id, "model.safetensors")
-    except Exception as error:  # offline, missing, denied: the remedy is the same
+    except Exception as error:  # offline, missing or denied
         raise WeightsError(
             f"The weights of {timm_name!r} could not be downloaded: bring 'model.safetensors' of the Hub's "
             f"{cfg.hf_hub_id!r} and save it as {str(weights_folder() / (timm_name + '.safetensors'))!r}."
@@ -183,13 +187,13 @@ def _from_hub(repo: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repo, file, local_files_only=True))
     except OSError:  # not in the cache
-        if not getproxies():  # offline, the Hub's own client would try for half a minute
+        if not getproxies():  # offline, the client of the Hub would retry for half a minute
             address = urlsplit(constants.ENDPOINT)
             socket.create_connection((address.hostname, address.port or 443), timeout=5).close()
         return Path(hf_hub_download(repo, file))
 
 
-def _state(path: Path) -> dict:
+def _state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"There is no file of weights {str(path)!r}: check the path.")
     try:

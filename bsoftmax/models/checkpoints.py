@@ -1,4 +1,4 @@
-"""Files of weights: safetensors with JSON metadata, written whole or not at all, read without running anything."""
+"""Checkpoint files: safetensors with JSON metadata, written atomically, read without unpickling."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ FORMAT = "bsoftmax/1"
 
 
 class CheckpointError(ValueError):
-    """A file of weights that cannot be used; the message says what was expected, what was found, what to do."""
+    """A checkpoint that cannot be used; the message says what was expected, what was found, what to do."""
 
 
 def mismatch(error: Exception) -> str:
-    """What did not fit, of an error of load_state_dict: its first line is a heading, the second the first misfit."""
+    """The first mismatch in an error of load_state_dict: its second line, after a heading."""
     lines = str(error).splitlines() or [""]
     return lines[min(1, len(lines) - 1)].strip().rstrip(".")[:200]
 
 
 def versions() -> dict[str, str]:
-    """The versions a result depends on."""
+    """Versions of the libraries that a result depends on."""
     import timm
     import torchvision
 
@@ -47,7 +47,7 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
-    """Writes tensors and metadata (each value stored as JSON) so that the file is never seen half-written.
+    """Writes tensors and metadata (each value as JSON) atomically.
 
     Raises OSError when the folder cannot be written.
     """
@@ -59,15 +59,15 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
 
 
 def format_of(path: Path) -> str | None:
-    """What a file says its format is, from its header alone; None for weights that another program wrote.
+    """The format in the header of a file; None for weights that another program wrote.
 
     Raises CheckpointError when the file is missing, damaged or not safetensors.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get("format")
-        # other writers put a plain word there, as in "pt"; ours is JSON
-        return json.loads(said) if said and said.startswith('"') else None
+            value = (file.metadata() or {}).get("format")
+        # other programs write a word like pt; ours is a JSON string
+        return str(json.loads(value)) if value and value.startswith('"') else None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise _unreadable(path) from error
 

@@ -1,4 +1,4 @@
-"""The dual-branch model: a frozen classifier, and beside its head a branch of the same shape with its own numbers."""
+"""The dual-branch model: a frozen classifier, and a sigmoid branch with the architecture of its head."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .model_card import card
 from .spec import Spec
 
 FILE = "model.safetensors"
-COUNTERS = "num_batches_tracked"  # BatchNorm counts that nothing reads
+COUNTERS = "num_batches_tracked"  # of BatchNorm, unused in eval mode
 
 
 class DualBranch(
@@ -32,7 +32,7 @@ class DualBranch(
     def __init__(self, parts: Parts, spec: Spec, sigmoid: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
-        # what the Hub's config.json says; the file of weights carries all that loading needs
+        # for config.json on the Hub; loading needs only the checkpoint
         self._hub_mixin_config = {"trunk": spec.trunk, "layer": spec.layer, "classes": list(spec.classes)}
         self.trunk, self.neck, self.softmax, self.sigmoid = parts.trunk, parts.neck, parts.classifier, sigmoid
         self.requires_grad_(False)
@@ -40,7 +40,7 @@ class DualBranch(
 
     @classmethod
     def pretrained(cls, trunk: str, weights: str | Path | None = "hub", stride: int | None = None) -> DualBranch:
-        """A public pretrained classifier as it is, with no branch yet. Raises as `backbones.build` does."""
+        """A public pretrained classifier without a branch. Raises as `backbones.build` does."""
         parts = backbones.build(trunk, weights, stride=stride)
         origin = "hub" if weights == "hub" else "file"
         spec = Spec(
@@ -55,11 +55,11 @@ class DualBranch(
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.trunk.parameters()).device
 
     def class_number(self, name: str | int) -> int:
-        """The class a person means, by number or by name. Raises ValueError, naming some, for one there is not."""
+        """The label of a class given by number or name. Raises ValueError for an unknown one, with some names."""
         text = str(name).strip().lower()
         if text.isdecimal() and int(text) < len(self.classes):
             return int(text)
@@ -78,14 +78,14 @@ class DualBranch(
         return module
 
     def add_branch(self, init: str = "fresh") -> nn.Module:
-        """Clones the softmax head into a new sigmoid branch (Eq. 11) and returns it, ready to be trained."""
+        """Clones the softmax head as the sigmoid branch (Eq. 11) and returns it, trainable."""
         self.sigmoid = clone_head(self.softmax, init).to(self.device)
         return self.sigmoid
 
     def for_classes(self, classes: Sequence[str]) -> DualBranch:
-        """The same frozen trunk under a softmax head for other classes, its last layer fresh; no branch yet.
+        """The same frozen trunk with a softmax head for other classes, whose last layer is random; no branch.
 
-        Raises ValueError for fewer than two classes, or two of one name.
+        Raises ValueError for fewer than two classes, or repeated names.
         """
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise ValueError(f"Expected at least two classes, each named once, got {len(classes)}.")
@@ -98,7 +98,7 @@ class DualBranch(
         return DualBranch(Parts(self.trunk, self.neck, head, spec.preprocessing, spec.layer, spec.classes), spec)
 
     def train(self, mode: bool = True) -> DualBranch:
-        """As nn.Module.train, but trunk, neck and softmax head stay in eval mode, BatchNorm and dropout with them."""
+        """As nn.Module.train, but trunk, neck and softmax head stay in eval mode."""
         super().train(False)
         self.training = mode
         if self.sigmoid is not None:
@@ -106,7 +106,7 @@ class DualBranch(
         return self
 
     def preprocess(self, images: Image.Image | list[Image.Image]) -> Tensor:
-        """Pictures of any shape, squeezed to the model's square and normalised: [B,3,S,S]."""
+        """Images of any size, resized to the model's square and normalised: [B,3,S,S]."""
         images = [images] if isinstance(images, Image.Image) else images
         size = self.spec.preprocessing.size
         pixels = torch.stack([torch.from_numpy(square(image, size).copy()).permute(2, 0, 1) for image in images])
@@ -115,49 +115,53 @@ class DualBranch(
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 pixels [B,3,S,S] -> the trunk's input, on its device."""
         pre = self.spec.preprocessing
-        return tvf.normalize(pixels.to(self.device).float() / 255, list(pre.mean), list(pre.std))
+        x: Tensor = tvf.normalize(pixels.to(self.device).float() / 255, list(pre.mean), list(pre.std))
+        return x
 
     @torch.no_grad()
     def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """F [B,N,P,Q] and the tokens beside it: the one run of the trunk."""
-        return self.trunk(x)
+        """Runs the trunk: F [B,N,P,Q] and, for transformers, the tokens that the neck needs besides."""
+        F: Tensor
+        tokens: Tensor | None
+        F, tokens = self.trunk(x)
+        return F, tokens
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits [B,C] of each classifier there is."""
+        """Logits [B,C] of the softmax head and, if there is one, of the sigmoid branch."""
         h = self.neck(*self.features(x))
         branches = {"softmax": self.softmax, "sigmoid": self.sigmoid}
         return {name: module(h) for name, module in branches.items() if module is not None}
 
     def frozen_hash(self) -> str:
-        """SHA-256 over everything that training the branch must not touch."""
+        """SHA-256 over all tensors that training the branch must not change."""
         return _frozen_hash(self.state_dict())
 
-    def _inside(self) -> set[str]:
-        """The parts a file of this model holds: those that the Hub does not give back."""
+    def _stored_parts(self) -> set[str]:
+        """The parts that a checkpoint contains: those that the Hub does not provide."""
         own = {part for part in ("trunk", "softmax") if self.spec.origin.get(part) != "hub"}
         return own | ({"neck"} if "trunk" in own else set()) | ({"sigmoid"} if self.sigmoid is not None else set())
 
     def save(self, path: str | Path, half: bool = False) -> Path:
-        """Writes one safetensors file: the branch, and whatever of the frozen part does not come from the Hub.
+        """Writes one safetensors file: the branch, and the frozen parts that do not come from the Hub.
 
-        The trunk's matrices are stored in half precision where that loses nothing, and with `half` in any case. Raises
-        OSError when the folder cannot be written.
+        Weights of the trunk are stored in half precision where that is lossless, or always with `half`. Raises OSError
+        when the folder cannot be written.
         """
-        inside, state = self._inside(), self.state_dict()
-        if "trunk" in inside:  # what is not in the file keeps its precision, and its hash
+        stored, state = self._stored_parts(), self.state_dict()
+        if "trunk" in stored:
             wide = {k: v for k, v in state.items() if k.startswith("trunk.") and v.ndim > 1}
             state |= {k: v.half() for k, v in wide.items() if half or torch.equal(v.half().to(v.dtype), v)}
-        tensors = {k: v for k, v in state.items() if k.split(".")[0] in inside and not k.endswith(COUNTERS)}
+        tensors = {k: v for k, v in state.items() if k.split(".")[0] in stored and not k.endswith(COUNTERS)}
         meta = dataclasses.asdict(self.spec) | {"versions": checkpoints.versions()}
         return checkpoints.write(path, tensors, meta | {"frozen_sha256": _frozen_hash(state)})
 
     @classmethod
     def load(cls, path: str | Path) -> DualBranch:
-        """Reads a file written by `save`; parts that are not inside come from the Hub or a local file of weights.
+        """Reads a file written by `save`; missing parts come from the Hub or a local file of weights.
 
-        Raises CheckpointError when the file is not one of ours, damaged, or does not fit; WeightsError when the frozen
-        part cannot be had.
+        Raises CheckpointError when the file was not written by `save`, is damaged, or does not fit; WeightsError when
+        the frozen weights are missing.
         """
         tensors, meta = checkpoints.read(path)
         spec = Spec.from_metadata(meta)
@@ -174,8 +178,8 @@ class DualBranch(
         return model.eval()
 
     def _fill(self, tensors: dict[str, Tensor], name: str) -> None:
-        inside = self._inside()
-        expected = {k for k in self.state_dict() if k.split(".")[0] in inside and not k.endswith(COUNTERS)}
+        stored = self._stored_parts()
+        expected = {k for k in self.state_dict() if k.split(".")[0] in stored and not k.endswith(COUNTERS)}
         if expected != tensors.keys():
             missing, extra = len(expected - tensors.keys()), len(tensors.keys() - expected)
             raise checkpoints.CheckpointError(
@@ -193,19 +197,19 @@ class DualBranch(
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None,
-        **_: Any,
+        cls, *, model_id: str, revision: str | None = None, cache_dir: str | Path | None = None,
+        force_download: bool = False, local_files_only: bool = False, token: str | bool | None = None, **_: Any,
     ) -> DualBranch:  # fmt: skip
         path = Path(model_id) / FILE
         if not path.is_file():
-            path = hf_hub_download(
+            path = Path(hf_hub_download(
                 model_id, FILE, revision=revision, cache_dir=cache_dir, force_download=force_download,
                 local_files_only=local_files_only, token=token,
-            )  # fmt: skip
+            ))  # fmt: skip
         return cls.load(path)
 
 
 def _frozen_hash(state: dict[str, Tensor]) -> str:
-    """Stored and loaded weights hash alike: half precision is widened, counters are left out."""
+    """Hash of the frozen tensors as float32, equal before saving and after loading."""
     kept = {k: v.float() for k, v in state.items() if not k.startswith("sigmoid.") and not k.endswith(COUNTERS)}
     return checkpoints.tensor_hash(kept)

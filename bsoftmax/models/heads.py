@@ -1,7 +1,7 @@
-"""Necks and classifiers: what turns the last feature maps F into logits.
+"""Necks and classifiers, which turn the last feature maps F into logits: `classifier(neck(F))`.
 
-A head is `classifier(neck(F))`. The neck (pooling and whatever the network puts before its last layers) has nothing to
-train and is shared by both branches; the classifier is what the sigmoid branch clones.
+The neck (pooling and the layers after it) is frozen and shared by both branches; the sigmoid branch clones the
+classifier.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ class FlatGrid(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(side)
 
     def forward(self, F: Tensor, tokens: Tensor | None = None) -> Tensor:
-        return self.pool(F).flatten(1)
+        pooled: Tensor = self.pool(F)
+        return pooled.flatten(1)
 
 
 class MLP(nn.Sequential):
-    """VGG-16's classifier, 25088 -> 4096 -> 4096 -> C with ReLU and dropout (dropout never acts in eval mode)."""
+    """VGG-16's classifier, 25088 -> 4096 -> 4096 -> C with ReLU and dropout."""
 
     def __init__(self, inputs: int, hidden: int, classes: int) -> None:
         super().__init__(
@@ -41,9 +42,9 @@ class MLP(nn.Sequential):
 
 
 def last_linear(classifier: nn.Module) -> nn.Linear:
-    """The linear layer that makes the logits: its rows are what a shift distorts.
+    """The last linear layer, whose outputs are the logits.
 
-    Raises ValueError when the classifier does not end in one.
+    Raises ValueError when there is none.
     """
     linears = [m for m in classifier.modules() if isinstance(m, nn.Linear)]
     if not linears:
@@ -54,7 +55,7 @@ def last_linear(classifier: nn.Module) -> nn.Linear:
 def clone_head(classifier: nn.Module, init: str = "fresh") -> nn.Module:
     """The sigmoid branch: the same architecture with its own parameters (Sec. 3.3, Eq. 11).
 
-    `init="fresh"`: weights N(0, 0.01), biases 0; `init="clone"`: the softmax head's numbers.
+    `init="fresh"`: weights N(0, 0.01), biases 0; `init="clone"`: the parameters of the softmax head.
     Raises ValueError for any other init.
     """
     if init not in ("fresh", "clone"):
@@ -68,9 +69,9 @@ def clone_head(classifier: nn.Module, init: str = "fresh") -> nn.Module:
 
 
 def resized(classifier: nn.Module, classes: int) -> nn.Module:
-    """The classifier with a fresh last layer for another number of classes: weights N(0, 0.01), biases 0.
+    """The classifier with a new last layer for another number of classes: weights N(0, 0.01), biases 0.
 
-    Earlier layers keep their numbers; only the last one is to be trained, as a linear probe.
+    Earlier layers are copied; only the last one is trainable, as a linear probe.
     """
     new = copy.deepcopy(classifier).requires_grad_(False)
     old = last_linear(new)
@@ -85,7 +86,7 @@ def resized(classifier: nn.Module, classes: int) -> nn.Module:
 
 
 def pools_first(neck: nn.Module) -> bool:
-    """Whether the gradient at F is the same at every position, so that several CAM methods coincide."""
+    """Whether the gradient at F is equal at all positions, so that several CAM methods coincide."""
     return isinstance(neck, GlobalAveragePool) or bool(getattr(neck, "uniform", False))
 
 

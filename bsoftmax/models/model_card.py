@@ -1,4 +1,4 @@
-"""The model card: what a file of weights says of itself, as Markdown that the Hub reads."""
+"""The model card of a checkpoint, in Markdown for the Hub."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .spec import Spec
 SHOWN_CLASSES = 100
 
 
-def plain(text: object) -> str:
-    """A person's words inside Markdown: a code span, in which nothing is markup."""
+def code_span(text: object) -> str:
+    """User text as a Markdown code span, in which nothing is markup."""
     words = " ".join(str(text).replace("`", "'").split())
     return f"`{words}`" if words else "` `"
 
 
 def card(spec: Spec, frozen: str) -> str:
-    """Data, recipe, results, proof of freezing and use of a model, from its own description; `frozen`: its hash."""
-    parts = [_front(spec), f"# Softmax head and sigmoid branch on {plain(spec.trunk)}", _what(spec)]
-    parts += [_results(spec.metrics), _data(spec), _recipe(spec.training), _proof(spec.training, frozen), _use(spec)]
+    """Description, results, data, recipe, frozen hashes and usage of a model; `frozen`: its hash."""
+    parts = [_front(spec), f"# Softmax head and sigmoid branch on {code_span(spec.trunk)}", _description(spec)]
+    parts += [_results(spec.metrics), _data(spec), _recipe(spec.training), _frozen(spec.training, frozen), _usage(spec)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -29,10 +29,10 @@ def _front(spec: Spec) -> str:
     return "---\nlibrary_name: bsoftmax\nlicense: apache-2.0\ntags:\n" + "\n".join(f"- {t}" for t in tags) + "\n---"
 
 
-def _what(spec: Spec) -> str:
+def _description(spec: Spec) -> str:
     pre = spec.preprocessing
     return (
-        f"{len(spec.classes)} classes, features from {plain(spec.layer)} at {pre.size} px. The softmax head "
+        f"{len(spec.classes)} classes, features from {code_span(spec.layer)} at {pre.size} px. The softmax head "
         "recognises; the sigmoid branch beside it, trained with class-balanced binary cross-entropy on the frozen "
         "features, explains (Oh and Noh, *Beyond Softmax*, BMVC 2025, Eq. 12). The licence above is the software's: "
         "that of the photographs is for whoever trained the model to say."
@@ -60,13 +60,15 @@ def _data(spec: Spec) -> str:
     lines = ["## Data", ""]
     for name, split in data.items():
         if isinstance(split, dict) and "images" in split:
-            lines.append(f"- {plain(name)}: {split['images']} images, SHA-256 of their list {plain(split['sha256'])}")
+            lines.append(
+                f"- {code_span(name)}: {split['images']} images, SHA-256 of their list {code_span(split['sha256'])}"
+            )
     if data.get("split"):
         lines.append(f"- {data['split']}")
     if data.get("skipped"):
         lines.append(f"- {data['skipped']} files were passed over")
     counts = data.get("train", {}).get("counts") or [None] * len(spec.classes)
-    named = [plain(c) + (f" {n}" if n is not None else "") for c, n in zip(spec.classes[:SHOWN_CLASSES], counts)]
+    named = [code_span(c) + (f" {n}" if n is not None else "") for c, n in zip(spec.classes[:SHOWN_CLASSES], counts)]
     more = "" if len(spec.classes) <= SHOWN_CLASSES else f", and {len(spec.classes) - SHOWN_CLASSES} more"
     return "\n".join([*lines, "", "Classes, with their training images: " + ", ".join(named) + more])
 
@@ -77,22 +79,23 @@ def _recipe(training: dict[str, Any]) -> str:
     for part, title in titles.items():
         if made := training.get(part):
             recipe = {k: v for k, v in made.items() if k in ("recipe", "config", "method", "loss", "epochs")}
-            lines.append(f"- {title}: {plain(json.dumps(recipe))}")
+            lines.append(f"- {title}: {code_span(json.dumps(recipe))}")
     return "\n".join(["## Recipe", "", *lines]) if lines else ""
 
 
-def _proof(training: dict[str, Any], frozen: str) -> str:
-    lines = ["## Frozen", "", f"SHA-256 over trunk, neck and softmax head: {plain(frozen)}."]
+def _frozen(training: dict[str, Any], frozen: str) -> str:
+    lines = ["## Frozen", "", f"SHA-256 over trunk, neck and softmax head: {code_span(frozen)}."]
     if proof := training.get("frozen"):
+        before, after = code_span(proof["before"]), code_span(proof["after"])
         same = proof["before"] == proof["after"] and proof["logits_equal"]
         lines.append(
-            f"Before the branch was trained: {plain(proof['before'])}; after: {plain(proof['after'])}; the softmax "
-            f"logits of {proof['images']} images before and after are {'equal to the bit' if same else 'NOT equal'}."
+            f"Before the branch was trained: {before}; after: {after}; the softmax logits of {proof['images']} images "
+            f"before and after are {'equal to the bit' if same else 'NOT equal'}."
         )
     return "\n".join(lines)
 
 
-def _use(spec: Spec) -> str:
+def _usage(spec: Spec) -> str:
     lines = ["## Use", "", "```python", "from bsoftmax import View, class_map, open_model"]
     lines += ["from bsoftmax.images import read_rgb", "", 'model = open_model("model.safetensors")']
     lines += ['view = View(model, model.preprocess(read_rgb("photo.jpg")))']

@@ -1,4 +1,4 @@
-"""What a model file says of itself: how to build it again, and how its parts were made."""
+"""The metadata of a checkpoint: how to rebuild the model, and how its parts were trained."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from . import checkpoints
 from .backbones import Preprocessing
 
-LEAST_SIZE, MOST_SIZE = 8, 1024  # pixels
-MOST_CLASSES = 100_000
+MIN_SIZE, MAX_SIZE = 8, 1024  # pixels
+MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a file must say so that the model can be built again, and what a reader should know of its making."""
+    """What is needed to rebuild a model, and how its parts were trained."""
 
     trunk: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     layer: str
     stride: int | None = None
-    # "trunk" and "softmax": "hub", or "file" where they are inside
+    # of "trunk" and "softmax": "hub", or "file" when the checkpoint contains them
     origin: dict[str, str] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)  # how each part was made: recipe, data, commands
+    training: dict[str, Any] = field(default_factory=dict)  # of each part: recipe, data, command
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_metadata(cls, meta: dict[str, Any]) -> Spec:
-        """Reads what `asdict` wrote. Raises CheckpointError when a field is missing or of another kind."""
+        """Inverse of `asdict`. Raises CheckpointError when a field is missing or invalid."""
         try:
             pre = meta["preprocessing"]
             preprocessing = Preprocessing(int(pre["size"]), tuple(pre["mean"]), tuple(pre["std"]))
@@ -40,10 +40,10 @@ class Spec:
             raise checkpoints.CheckpointError(
                 f"The checkpoint's description is incomplete ({error}): save it again."
             ) from error
-        # before a network of that size is built
-        if not (LEAST_SIZE <= preprocessing.size <= MOST_SIZE and 2 <= len(spec.classes) <= MOST_CLASSES):
+        # checked before a network of that size is built
+        if not (MIN_SIZE <= preprocessing.size <= MAX_SIZE and 2 <= len(spec.classes) <= MAX_CLASSES):
             raise checkpoints.CheckpointError(
                 f"The checkpoint asks for {len(spec.classes)} classes at {preprocessing.size} px: expected 2 to "
-                f"{MOST_CLASSES:,} classes and {LEAST_SIZE} to {MOST_SIZE} px."
+                f"{MAX_CLASSES:,} classes and {MIN_SIZE} to {MAX_SIZE} px."
             )
         return spec

@@ -1,11 +1,11 @@
-"""Names a person may give for a model, and what each of them opens."""
+"""Opens models by name: bundled models, checkpoints, and pretrained trunks."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-import timm
+from timm.data.imagenet_info import ImageNetInfo
 
 from ..data.sets import ImageSet
 from . import checkpoints
@@ -18,22 +18,22 @@ DEFAULT = "wild20"
 
 
 def bundled() -> dict[str, Path]:
-    """The models that came with the program, by name.
+    """Paths of the bundled models by name.
 
-    Weights of timm trunks may lie in the same folder, and a file that cannot be read hides no other.
+    Weights of timm trunks in the same folder and unreadable files are ignored.
     """
-    return {path.stem: path for path in _files(CHECKPOINTS) if "." not in path.stem and _is(path, FORMAT)}
+    return {path.stem: path for path in _files(CHECKPOINTS) if "." not in path.stem and _has_format(path, FORMAT)}
 
 
 def local_trunks() -> list[str]:
-    """The timm names whose weights lie in the local folder, of trunks without an entry of their own."""
+    """timm names of the trunks with local weights that are not in BACKBONES."""
     entries = {entry.timm for entry in BACKBONES.values()}
-    stems = [path.stem for path in _files(weights_folder()) if _is(path, None)]
+    stems = [path.stem for path in _files(weights_folder()) if _has_format(path, None)]
     return [stem for stem in stems if stem not in entries and is_trunk(stem)]
 
 
 def unreadable() -> dict[str, str]:
-    """The files beside the bundled models that cannot be read, and why."""
+    """Unreadable files in the folder of bundled models, with the reason."""
     out = {}
     for path in _files(CHECKPOINTS):
         try:
@@ -47,8 +47,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def _is(path: Path, wanted: str | None) -> bool:
-    """Whether a file names this format; None: that of weights which another program wrote."""
+def _has_format(path: Path, wanted: str | None) -> bool:
+    """Whether a file has this format; None: that of other programs."""
     try:
         return checkpoints.format_of(path) == wanted
     except checkpoints.CheckpointError:
@@ -56,7 +56,7 @@ def _is(path: Path, wanted: str | None) -> bool:
 
 
 def names() -> list[str]:
-    """What can be opened by name: bundled models, trunks with an entry of their own, trunks whose weights are here."""
+    """Names that can be opened: bundled models, complete trunks of BACKBONES, trunks with local weights."""
     complete = [name for name, entry in BACKBONES.items() if entry.complete]
     return list(dict.fromkeys([*bundled(), *complete, *local_trunks()]))
 
@@ -64,9 +64,8 @@ def names() -> list[str]:
 def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", unfilled: bool = False) -> DualBranch:
     """Opens a bundled model, a checkpoint file, or a pretrained trunk by its timm name (`weights`: a file for it).
 
-    `unfilled`: also a trunk with layers that no public weights fill, which are fresh then and must be trained.
-
-    Raises CheckpointError, WeightsError or ValueError, each with one sentence saying what to do.
+    `unfilled`: also opens a trunk with layers without public weights, which are random and must be trained. Raises
+    CheckpointError, WeightsError or ValueError, each with one sentence that says what to do.
     """
     path = bundled().get(str(name), Path(name))
     if path.suffix == ".safetensors" or path.is_file():
@@ -80,9 +79,9 @@ def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", u
 
 
 def matched(images: ImageSet, classes: tuple[str, ...]) -> ImageSet | None:
-    """The set under a model's class numbers, where each of its classes is one of the model's; else None.
+    """The set with a model's labels; None when one of its classes is not among the model's.
 
-    Folders of ImageNet-1K are named by WordNet numbers, whose order is that of the thousand classes.
+    Folders of ImageNet-1K are named by WordNet IDs, whose order is that of the model's classes.
     """
     if len(classes) == len(images.classes) == 1000 and _is_imagenet(images.classes):
         return dataclasses.replace(images, classes=classes)
@@ -94,5 +93,5 @@ def matched(images: ImageSet, classes: tuple[str, ...]) -> ImageSet | None:
 
 
 def _is_imagenet(names: tuple[str, ...]) -> bool:
-    info = timm.data.ImageNetInfo()
+    info = ImageNetInfo()
     return all(name == info.index_to_label_name(k) for k, name in enumerate(names))
