@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio import processing_utils
-from gradio.utils import get_upload_folder
 
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
 
 from ..components.canvas import MapData, pack_maps
-from ..components.files import copy_to_cache
+from ..components.files import bytes_to_cache, copy_to_cache, image_to_cache
 from ..components.inputs import error_notices
 from ..distort import panel
 from ..server.session import Analysis, Session, fingerprint
@@ -28,16 +26,13 @@ EXAMPLES = ("cheetah1.jpg", "lion.jpg", "tower.jpg")
 
 def to_browser(analysis: Analysis, shown: Presented) -> MapData:
     """The photograph and the files the browser draws from, in Gradio's cache under a hash of their content."""
-    cache = get_upload_folder()
     data, scales = pack_maps(shown.maps)
-    image = processing_utils.save_pil_to_cache(analysis.image, cache, format="jpeg")
-    maps = processing_utils.save_bytes_to_cache(data, "maps.f16", cache)
-    info = {**shown.info, "scales": scales, "example": _examples().get(analysis.fingerprint)}
-    files: dict[str, Any] = {"image": {"path": image}, "maps": {"path": maps}}
-    for name, content in (("features.f16", shown.features), ("rows.f32", shown.rows)):
+    contents = {"maps.f16": data, "features.f16": shown.features, "rows.f32": shown.rows}
+    files = {"image": {"path": image_to_cache(analysis.image)}}
+    for name, content in contents.items():
         if content is not None:
-            files[name.split(".")[0]] = {"path": processing_utils.save_bytes_to_cache(content, name, cache)}
-    return MapData(info=info, **files)
+            files[name.split(".")[0]] = {"path": bytes_to_cache(name, content)}
+    return MapData(info={**shown.info, "scales": scales, "example": _examples().get(analysis.fingerprint)}, **files)
 
 
 @cache

@@ -57,7 +57,7 @@ def present(
     """
     if k is None:
         k = int(analysis.view.logits("softmax")[0].argmax())
-    method = method or cam_methods.default(analysis.model)
+    method = cam_methods.find(method or cam_methods.default(analysis.model)).key
     columns: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []
     for source in analysis.sources:

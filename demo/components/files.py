@@ -9,6 +9,7 @@ from typing import Any
 
 from gradio import processing_utils
 from gradio.utils import get_upload_folder
+from PIL import Image
 
 from bsoftmax.images.read import ImageError, read_rgb
 
@@ -28,10 +29,20 @@ def write_to_cache(name: str, write: Callable[[Path], Any]) -> str:
         return copy_to_cache(path)
 
 
+def bytes_to_cache(name: str, data: bytes) -> str:
+    """A file of this content. Gradio's `save_bytes_to_cache` rewrites it in place while others download it."""
+    return write_to_cache(name, lambda path: path.write_bytes(data))
+
+
+def image_to_cache(image: Image.Image) -> str:
+    """A picture as JPEG."""
+    return bytes_to_cache("image.jpeg", processing_utils.encode_pil_to_bytes(image, "jpeg"))
+
+
 def thumbnail(path: str | Path) -> str | None:
-    """A small copy of a picture in Gradio's cache; None when it cannot be read."""
+    """A small copy of a picture; None when it cannot be read."""
     try:
-        return processing_utils.save_pil_to_cache(read_rgb(path, THUMBNAIL_SIDE), get_upload_folder(), format="jpeg")
+        return image_to_cache(read_rgb(path, THUMBNAIL_SIDE))
     except ImageError:
         return None
 
