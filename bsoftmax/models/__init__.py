@@ -1,8 +1,8 @@
 """The dual-branch model: a frozen classifier with a sigmoid branch beside its softmax head.
 
 `backbones` is the registry of trunks and `surgery` splits networks into trunk, neck and classifier; `heads` has necks
-and classifiers, `losses` Eq. 12, `dual_branch` the model, `checkpoints` its files, `zoo` opens models by name. May
-import data, images and utils.
+and classifiers, `losses` Eq. 12, `dual_branch` the model, `checkpoints` its files, `zoo` opens models by name.
+May import data, images and utils.
 """
 
 from .backbones import BACKBONES, Backbone, Parts, Preprocessing, WeightsError, build
