@@ -47,11 +47,9 @@ class Column:
 
 
 def columns(
-    model: DualBranch,
-    methods: Sequence[str] | None = None,
-    sources: Sequence[str] | None = None,
+    model: DualBranch, methods: Sequence[str] | None = None, sources: Sequence[str] | None = None,
     clamps: Sequence[str] = ("off", "on"),
-) -> tuple[Column, ...]:
+) -> tuple[Column, ...]:  # fmt: skip
     """Every method x source x clamp once; a class-agnostic method is one column, whatever source and clamp.
 
     Methods default to those that are not slow, sources to all the model has; the clamp "paper" is each source's own.
@@ -74,11 +72,8 @@ def columns(
 
 def _fast_methods(model: DualBranch) -> tuple[str, ...]:
     """The methods that a model's head allows and that do not run the trunk, or a large head, once a channel."""
-    return tuple(
-        method
-        for method in cam_methods.METHODS
-        if not cam_methods.unavailable(model, method) and not cam_methods.takes_seconds(model, method)
-    )
+    allowed = (method for method in cam_methods.METHODS if not cam_methods.unavailable(model, method))
+    return tuple(method for method in allowed if not cam_methods.takes_seconds(model, method))
 
 
 def _check(model: DualBranch, methods: Sequence[str], sources: Sequence[str], clamps: Sequence[str]) -> None:

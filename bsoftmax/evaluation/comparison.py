@@ -73,7 +73,7 @@ class _Records:
 
     @property
     def names(self) -> list[str]:
-        """The names of the images measured."""
+        """The measured images."""
         return [self.arrays.names[n] for n in sorted(self.arrays.names)]
 
     def cells(self, column: dict[str, Any]) -> dict[str, Cell]:

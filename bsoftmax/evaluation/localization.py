@@ -170,11 +170,8 @@ def curve(found: Sweep | np.ndarray, truth: np.ndarray, multi_contour: bool) -> 
     `found` is a map's sweep or its levels uint8 [h,w]; `at_thresholds` gives the level of each tau.
     """
     found = found if isinstance(found, Sweep) else sweep(found)
-    if multi_contour:
-        every: np.ndarray = np.maximum.reduceat(iou(found.boxes, truth).max(1), found.start[:-1])
-        return every
-    largest: np.ndarray = iou(found.boxes[found.largest], truth).max(1)
-    return largest
+    best: np.ndarray = iou(found.boxes if multi_contour else found.boxes[found.largest], truth).max(1)
+    return np.maximum.reduceat(best, found.start[:-1]) if multi_contour else best
 
 
 def at_thresholds(top: int, rule: Protocol) -> np.ndarray:

@@ -58,9 +58,8 @@ class Setup:
     @cached_property
     def scaled_maps(self) -> dict[str, tuple[Column, dict[str, Any]]]:
         """The distinct maps as they are scored for localisation: (representative, mode and rectification) by key."""
-        return {
-            self.entry(c).scaled_key: (representative(self.model, c), self.rule.steps(c.method)) for c in self.columns
-        }
+        steps = self.rule.steps
+        return {self.entry(c).scaled_key: (representative(self.model, c), steps(c.method)) for c in self.columns}
 
 
 def measure_chunk(setup: Setup, pixels: Tensor, index: Sequence[int], unreadable: Mapping[int, str]) -> list[Record]:
@@ -72,9 +71,8 @@ def measure_chunk(setup: Setup, pixels: Tensor, index: Sequence[int], unreadable
         except (DataError, ImageError) as error:
             bad[n] = str(error)
     rows = [b for b, n in enumerate(index) if n not in bad]
-    records: dict[int, Record] = {
-        n: {"i": n, "image": setup.images.name(n), "unreadable": reason} for n, reason in bad.items()
-    }
+    name = setup.images.name
+    records: dict[int, Record] = {n: {"i": n, "image": name(n), "unreadable": bad[n]} for n in bad}
     if rows:
         pictures = pixels[rows].float() / 255
         view = View(setup.model, fidelity.normalise(setup.model, pictures))

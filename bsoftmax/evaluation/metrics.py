@@ -152,6 +152,5 @@ def pack_counts(counts: np.ndarray) -> str:
 
 def unpack_counts(text: str) -> np.ndarray:
     """The inverse of `pack_counts`: int64 [2,1002]."""
-    return (
-        np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u4").astype(np.int64).reshape(2, len(EDGES) - 1)
-    )
+    counts = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u4")
+    return counts.astype(np.int64).reshape(2, len(EDGES) - 1)

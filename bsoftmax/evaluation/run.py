@@ -43,12 +43,9 @@ class Progress:
 
 
 def evaluate(
-    run: EvalRun,
-    emit: Emit = lambda event: None,
-    stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks | None = None,
-    workers: int | None = 1,
-) -> dict[str, Any]:
+    run: EvalRun, emit: Emit = lambda event: None, stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None, workers: int | None = 1,
+) -> dict[str, Any]:  # fmt: skip
     """Measures and writes results.json and its tables into `run.out`; returns the last event, "done".
 
     A killed evaluation called again with the same options resumes, with any number of `workers` on this machine (None:

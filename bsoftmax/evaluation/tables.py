@@ -112,12 +112,10 @@ def markdown(results: Results) -> str:
     if same := [f"{c['key']} = {c['same_as']}" for c in columns if c["same_as"]]:
         parts.append(f"One map by construction: {escape_markdown('; '.join(same))}.")
     if unreadable := results["unreadable"]:
-        parts += [
-            "## Counted out",
-            "\n".join(f"- {escape_markdown(name)}: {escape_markdown(why)}" for name, why in unreadable),
-        ]
-    lines = [[escape_markdown(name), escape_markdown(value)] for name, value in protocol_lines(results)]
-    return "\n\n".join([*parts, "## Protocol", rows_markdown(["", ""], lines)]) + "\n"
+        lines = [f"- {escape_markdown(name)}: {escape_markdown(reason)}" for name, reason in unreadable]
+        parts += ["## Counted out", "\n".join(lines)]
+    protocol = [[escape_markdown(name), escape_markdown(value)] for name, value in protocol_lines(results)]
+    return "\n\n".join([*parts, "## Protocol", rows_markdown(["", ""], protocol)]) + "\n"
 
 
 def _contrasts(results: Results, names: Sequence[str]) -> str:

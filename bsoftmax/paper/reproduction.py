@@ -20,17 +20,8 @@ from ..utils import files
 from ..utils.distributed import Ranks
 from ..utils.events import Emit, Event
 from ..utils.text import error_sentence
-from . import side_by_side
-from .presets import (
-    Cell,
-    Reproduction,
-    cells,
-    evaluation_options,
-    find_data,
-    model_options,
-    split_of,
-    training_options,
-)
+from . import presets, side_by_side
+from .presets import Cell, Reproduction
 from .published import TABLES, Corpus
 
 FORMAT = "bsoftmax-reproduction/1"
@@ -66,8 +57,8 @@ class _Runner:
         """The folder of a data set and the split that is measured; found once."""
         if corpus.key not in self.splits:
             try:
-                data = find_data(self.run.root, corpus)
-                self.splits[corpus.key] = data, split_of(data, corpus, self.run.cache)
+                data = presets.find_data(self.run.root, corpus)
+                self.splits[corpus.key] = data, presets.split_of(data, corpus, self.run.cache)
             except ValueError as error:
                 self.splits[corpus.key] = error
         if isinstance(found := self.splits[corpus.key], ValueError):
@@ -77,12 +68,12 @@ class _Runner:
     def cell(self, cell: Cell) -> Iterator[tuple[str, Any]]:
         """Trains and measures a cell; yields ("training", its options), then (protocol, its results)."""
         data, split = self.locate(cell.corpus)
-        job = training_options(self.run, cell, data)
+        job = presets.training_options(self.run, cell, data)
         self.raise_if_stopped()
         yield "training", self.train(job, cell)
         for protocol in self.run.protocols_for(self.table):
             forward = functools.partial(self.forward, cell, f"measure, {protocol}")
-            options = evaluation_options(self.run, cell, data, split, protocol)
+            options = presets.evaluation_options(self.run, cell, data, split, protocol)
             done = evaluate(options, forward, self.stop, ranks=self.ranks, workers=self.run.workers)
             if done:
                 yield protocol, json.loads(Path(done["results"]).read_text(encoding="utf-8"))
@@ -91,7 +82,7 @@ class _Runner:
 
     def train(self, job: TrainRun, cell: Cell) -> dict[str, Any]:
         """Trains the model of a cell unless it is in the folder already; returns its options."""
-        options, path = model_options(job), job.out.with_suffix(".options.json")
+        options, path = presets.model_options(job), job.out.with_suffix(".options.json")
         existing = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if not job.out.is_file():
             if self.ranks.rank == 0:
@@ -122,7 +113,7 @@ def reproduce(
     A killed or stopped run called again with the same options resumes with the models and records in `out`. A cell that
     cannot be run has its reason under "problems". Raises ValueError for invalid options.
     """
-    todo = cells(run)
+    todo = presets.cells(run)
     work = _Runner(run, emit, stop, ranks or Ranks.current())
     found: dict[str, dict[str, Any]] = {cell.key: {"problem": NOT_YET} for cell in todo}
     for n, cell in enumerate(todo):
