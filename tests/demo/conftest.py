@@ -1,6 +1,7 @@
 """One server and one browser for all tests of the page, a stand-in for what it starts, and visits to it."""
 
 import os
+import subprocess
 import sys
 
 import gradio as gr
@@ -39,11 +40,23 @@ def app(session):
     app.close()
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """The stand-in's command: a process that has imported everything forks for each call."""
+    place = str(tmp_path_factory.mktemp("stand-in") / "door")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(TESTS / "stand_in.py"), place, "serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout.readline() == "ready\n"
+        yield (sys.executable, "-IS", *command[1:3])
+        server.terminate()
+
+
 @pytest.fixture
-def child(monkeypatch):
+def child(monkeypatch, program):
     """The stand-in for trainings and evaluations; FAKE_JOB says how they end, and PROGRAM may be set again."""
-    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, str(TESTS / "fake_evaluation.py")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(ROOT)]))
+    monkeypatch.setattr(jobs, "PROGRAM", program)
     return monkeypatch
 
 
