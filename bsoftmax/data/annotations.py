@@ -36,9 +36,8 @@ def read_annotations(
         return {}
     annotations = {}
     for name, size in sizes.items():
-        clipped = tuple(
-            clip_box(box, size, f"{where}: the box of {quoted(name)}") for box, where in boxes.get(name, ())
-        )
+        what = f"the box of {quoted(name)}"
+        clipped = tuple(clip_box(box, size, f"{where}: {what}") for box, where in boxes.get(name, ()))
         annotations[name] = Annotation(size, clipped, (masks[name],) if name in masks else ())
     return annotations
 
@@ -91,14 +90,13 @@ def _boxes(tree: FileTree, box_file: Path | None, sizes: Iterable[str], skipped:
 def _box_rows(tree: FileTree, box_file: Path | None) -> tuple[str, Iterator[tuple[str, Box, str]]] | None:
     """The name of the file with boxes and its rows (image name, box, position in the file), or None."""
     if box_file is not None:
-        if (text := FileTree(box_file.parent).text(box_file.name)) is None:
+        name = box_file.name
+        if (text := FileTree(box_file.parent).text(name)) is None:
             raise DataError(f"There is no file {quoted(str(box_file))}: name a CSV with the header path,x0,y0,x1,y1.")
-        rows = _coco(box_file.name, text) if box_file.suffix.lower() == ".json" else parse_csv(box_file.name, text)
+        rows = _coco(name, text) if box_file.suffix.lower() == ".json" else parse_csv(name, text)
         if rows is None:
-            raise DataError(
-                f"Expected COCO annotations (images, annotations) in {quoted(box_file.name)}: check the file."
-            )
-        return box_file.name, rows
+            raise DataError(f"Expected COCO annotations (images, annotations) in {quoted(name)}: check the file.")
+        return name, rows
     if (text := tree.text(TABLE)) is not None:
         return TABLE, parse_csv(TABLE, text)
     for name in tree.listing()[1]:

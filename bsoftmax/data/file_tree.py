@@ -183,13 +183,10 @@ def atomic_folder(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
     except OSError as error:
         if (folder / MANIFEST).is_file():  # another process was faster
             return
+        parent = quoted(str(folder.parent))
         if error.errno in _DISK_FULL:
-            advice = f"The disk is full: free some space, or choose another folder than {quoted(str(folder.parent))}."
-        else:
-            advice = (
-                f"Could not write below {quoted(str(folder.parent))} ({error.strerror or error}): check the folder."
-            )
-        raise problem(advice) from None
+            raise problem(f"The disk is full: free some space, or choose another folder than {parent}.") from None
+        raise problem(f"Could not write below {parent} ({error.strerror or error}): check the folder.") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -63,9 +63,8 @@ def _load(source: str) -> dict[str, Any]:
         why = shortened((str(error).splitlines() or [""])[0].rstrip("."), 200)
         raise DataError(f"{quoted(source)} cannot be loaded from the Hub ({type(error).__name__}: {why}).") from None
     split_names = {name: key for key, names in SPLITS.items() for name in names}
-    parts = (
-        {split_names.get(key, key): rows for key, rows in found.items()} if hasattr(found, "items") else {"all": found}
-    )
+    parts = found if hasattr(found, "items") else {"all": found}
+    parts = {split_names.get(key, key): rows for key, rows in parts.items()}
     return parts if len(parts) > 1 else {"all": next(iter(parts.values()))}
 
 
@@ -92,7 +91,7 @@ def _write(source: str, found: dict[str, Any], draft: Path, tick: Tick | None) -
         splits[split] = []
         for n, row in enumerate(_stored(rows.cast_column(image, datasets.Image(decode=False)))):
             name = f"{split}/{n:08d}"
-            file = _picture(row[image], draft, name.replace("/", "-"), row[label], len(classes))
+            file = _write_image(row[image], draft, name.replace("/", "-"), row[label], len(classes))
             if isinstance(file, Skipped):
                 skipped.append(Skipped(name, file.reason))
             else:
@@ -107,7 +106,9 @@ def _stored(rows: Any) -> Iterable[dict[str, Any]]:
     return (rows[n] for n in range(len(rows)))
 
 
-def _picture(stored: dict[str, Any] | None, draft: Path, name: str, label: int | None, classes: int) -> str | Skipped:
+def _write_image(
+    stored: dict[str, Any] | None, draft: Path, name: str, label: int | None, classes: int
+) -> str | Skipped:
     """Writes the stored bytes of an image; returns the name of the file, or why it was skipped."""
     if label is None or not 0 <= label < classes:
         return Skipped(name, "it has no class")

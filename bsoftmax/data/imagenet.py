@@ -152,7 +152,7 @@ def _flat(
 
 
 def _devkit(base: FileTree) -> Iterator[tuple[str, str]]:
-    """The class of each picture: line n of the ground truth is the ILSVRC2012_ID of ILSVRC2012_val_<n>."""
+    """The class of each image: line n of the ground truth is the ILSVRC2012_ID of ILSVRC2012_val_<n>."""
     if base.path(_TRUTH) is None:
         return
     try:

@@ -35,7 +35,7 @@ def build_data_set(
     layout: str,
     splits: Mapping[str, Sequence[ListedImage]],
     classes: Sequence[str],
-    pictures: FileTree,
+    images: FileTree,
     options: ReadOptions,
 ) -> DataSet:
     """The data set of the listed images; missing and broken ones are skipped with a reason.
@@ -49,13 +49,13 @@ def build_data_set(
         annotated = any(row.boxes or row.masks for row in rows)
         sizes_missing = annotated and any(row.size is None for row in rows)
         limit = sys.maxsize if sizes_missing else options.limits.headers
-        sizes, broken = readable(pictures, [row.name for row in rows], limit, options.tick)
+        sizes, broken = readable(images, [row.name for row in rows], limit, options.tick)
         skipped += broken
         known = {name: size for name, size in sizes.items() if size}
         kept = [row for row in rows if row.name in sizes]
         found[split] = ImageSet(
-            root=pictures.root,
-            paths=tuple(pictures.existing(row.name) for row in kept),
+            root=images.root,
+            paths=tuple(images.existing(row.name) for row in kept),
             labels=tuple(row.label for row in kept),
             classes=names,
             names=tuple(printable(row.name) for row in kept),
@@ -64,10 +64,10 @@ def build_data_set(
     if not any(map(len, found.values())):
         listed = sum(map(len, splits.values()))
         raise DataError(
-            f"None of the {listed:,} pictures listed can be read in {quoted(str(pictures.root))}: put them there, or "
+            f"None of the {listed:,} pictures listed can be read in {quoted(str(images.root))}: put them there, or "
             "say where they are (images)."
         )
-    return DataSet(layout, {split: images for split, images in found.items() if len(images)}, tuple(skipped))
+    return DataSet(layout, {split: kept for split, kept in found.items() if len(kept)}, tuple(skipped))
 
 
 def _annotation(row: ListedImage, size: Size) -> Annotation:
@@ -113,8 +113,8 @@ def read_cub(tree: FileTree, options: ReadOptions) -> DataSet:
             raise DataError(f"images.txt numbers {quoted(name)} as {number}, which has no label or no split: add them.")
         box = (_cub_box(boxes[number], number),) if number in boxes else ()
         splits["train" if split[number] == 1 else "test"].append(ListedImage(name, order[labels[number]], box))
-    pictures = FileTree(options.images) if options.images else tree.below("images")
-    return build_data_set("cub", splits, [classes.get(k, f"class {k}") for k in order], pictures, options)
+    images = FileTree(options.images) if options.images else tree.below("images")
+    return build_data_set("cub", splits, [classes.get(k, f"class {k}") for k in order], images, options)
 
 
 def _numbered(tree: FileTree, file: str, kind: Callable[[str], T]) -> dict[int, T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,13 +68,10 @@ class ImageSet:
 
     def subset(self, index: Sequence[int]) -> ImageSet:
         """The images with these indices, in this order, with all classes."""
-        return replace(
-            self,
-            paths=tuple(self.paths[n] for n in index),
-            labels=tuple(self.labels[n] for n in index),
-            names=tuple(self.names[n] for n in index) if self.names else (),
-            annotations=tuple(self.annotations[n] for n in index) if self.annotations else (),
-        )
+        paths, labels = tuple(self.paths[n] for n in index), tuple(self.labels[n] for n in index)
+        names = tuple(self.names[n] for n in index) if self.names else ()
+        annotations = tuple(self.annotations[n] for n in index) if self.annotations else ()
+        return ImageSet(self.root, paths, labels, self.classes, names, annotations)
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,13 @@ def read_wsol(tree: FileTree, options: ReadOptions) -> DataSet:
     Images: `options.images`, or images/ beside the splits, or the benchmark's dataset/<NAME>/ beside metadata/<NAME>/.
     """
     tree = unwrap(tree)
-    pictures = _wsol_pictures(tree, options)
-    splits = {key: _wsol_rows(tree, folder, pictures) for key, folder in _wsol_splits(tree).items()}
-    return build_data_set(
-        "wsol", splits, _wsol_classes(tree, [r for rows in splits.values() for r in rows]), pictures, options
-    )
+    images = _wsol_images(tree, options)
+    splits = {key: _wsol_rows(tree, folder, images) for key, folder in _wsol_splits(tree).items()}
+    classes = _wsol_classes(tree, [row for rows in splits.values() for row in rows])
+    return build_data_set("wsol", splits, classes, images, options)
 
 
-def _wsol_pictures(tree: FileTree, options: ReadOptions) -> FileTree:
+def _wsol_images(tree: FileTree, options: ReadOptions) -> FileTree:
     if options.images:
         return FileTree(options.images)
     beside = tree.root.parent.parent / "dataset" / tree.root.name
@@ -49,7 +48,7 @@ def _wsol_pictures(tree: FileTree, options: ReadOptions) -> FileTree:
     return tree.below("images")
 
 
-def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[ListedImage]:
+def _wsol_rows(tree: FileTree, folder: str, images: FileTree) -> list[ListedImage]:
     labels = dict(parse_lines(tree, f"{folder}/{LABELS}", _pair, "path,label"))
     sizes = dict(parse_lines(tree, f"{folder}/{SIZES}", _size, "path,w,h"))
     boxes: dict[str, list[Box]] = {}
@@ -59,7 +58,7 @@ def _wsol_rows(tree: FileTree, folder: str, pictures: FileTree) -> list[ListedIm
         if not isinstance(found[0], str):
             boxes.setdefault(name, []).append(found)
             continue
-        mask, without = (_mask(tree, pictures, part) for part in found)
+        mask, without = (_mask(tree, images, part) for part in found)
         if mask:
             masks.setdefault(name, []).append(mask)
         if without:
@@ -96,11 +95,11 @@ def _object(line: str) -> tuple[str, Box | tuple[str, str]]:
     return name, (mask, ignore)
 
 
-def _mask(tree: FileTree, pictures: FileTree, name: str) -> Path | None:
+def _mask(tree: FileTree, images: FileTree, name: str) -> Path | None:
     """Path of a mask, below the folder of images or masks/. Raises DataError when it is in neither."""
     if not name:
         return None
-    path = pictures.path(name) or tree.path(f"masks/{name}")
+    path = images.path(name) or tree.path(f"masks/{name}")
     if path is None:
         raise DataError(f"{BOXES} names the mask {quoted(name)}, which is neither with the pictures nor in masks/.")
     return path

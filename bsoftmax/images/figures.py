@@ -117,9 +117,8 @@ def figure(
     side = (width - 2 * MARGIN - label_width - (columns - 1) * GAP) / columns
     layouts = [_row_layout(row, above, side) for above, row in zip([None, *rows], rows)]
     caption_lines = wrap(caption, width - 2 * MARGIN, TEXT, 8)
-    page = Page(
-        width, 2 * MARGIN + sum(layout.height for layout in layouts) + LEGEND + line_height(TEXT) * len(caption_lines)
-    )
+    height = sum(layout.height for layout in layouts) + LEGEND + line_height(TEXT) * len(caption_lines)
+    page = Page(width, 2 * MARGIN + height)
     y = MARGIN
     for row, layout in zip(rows, layouts):
         _draw_row(page, row, layout, (MARGIN + label_width, y, side), [next(shown) for _ in row.panels], style)
@@ -144,9 +143,8 @@ def _row_layout(row: Row, above: Row | None, side: float) -> _RowLayout:
     repeated = above and names == [panel.title for panel in above.panels]
     titles = [] if repeated else [wrap(name, side, TITLE, 2) for name in ["input", *names]]
     subtitles = [wrap(panel.subtitle, side, SMALL, 2) for panel in row.panels]
-    return _RowLayout(
-        titles, subtitles, side * float(np.clip(row.image.height / row.image.width, MIN_ASPECT, MAX_ASPECT))
-    )
+    aspect = float(np.clip(row.image.height / row.image.width, MIN_ASPECT, MAX_ASPECT))
+    return _RowLayout(titles, subtitles, side * aspect)
 
 
 def _draw_row(

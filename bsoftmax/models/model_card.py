@@ -60,9 +60,8 @@ def _data(spec: Spec) -> str:
     lines = ["## Data", ""]
     for name, split in data.items():
         if isinstance(split, dict) and "images" in split:
-            lines.append(
-                f"- {code_span(name)}: {split['images']} images, SHA-256 of their list {code_span(split['sha256'])}"
-            )
+            sha256 = code_span(split["sha256"])
+            lines.append(f"- {code_span(name)}: {split['images']} images, SHA-256 of their list {sha256}")
     if data.get("split"):
         lines.append(f"- {data['split']}")
     if data.get("skipped"):
