@@ -37,7 +37,11 @@ def test_the_two_commands_are_those_of_ci():
     assert "python -m pip install -r requirements-dev.txt && python -m pytest" in README
     gate = (ROOT / ".ci" / "run").read_text()
     assert "pip install --quiet -r requirements-dev.txt" in gate
-    assert "python -m pytest" in gate
+    assert "python -m pytest --cov" in gate
+    for tool in ("ruff check", "ruff format --check", "mypy"):
+        assert f"\n{tool}" in gate
+    asked = re.search(r"^fail_under = (\d+)$", (ROOT / "pyproject.toml").read_text(), re.M).group(1)
+    assert f"{asked} % of the branches (`python -m pytest --cov`)" in README
 
 
 def test_every_file_it_names_is_there():
