@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..training.finetuning import FinetuneConfig
 from ..training.job import STAGES, TrainRun
-from ..training.loop import INITS, BranchConfig, ProbeConfig
+from ..training.loop import INITS, SOLVERS, BranchConfig, ProbeConfig
 from ..training.run import train
 from ..utils.events import Event
 from ..utils.files import file_hash
@@ -47,9 +47,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _training(options: argparse.Namespace) -> TrainRun:
     first = FinetuneConfig if options.stage1 == "finetune" else ProbeConfig
-    changed = {"epochs": options.probe_epochs, "lr": options.probe_lr}
+    changed = {"epochs": options.probe_epochs, "lr": options.probe_lr, "solver": options.solver}
     probe = first(seed=options.seed, **{name: value for name, value in changed.items() if value is not None})
-    branch = {name: getattr(options, name) for name in ("views", "epochs", "lr", "weight_decay", "init", "seed")}
+    branch = {
+        name: getattr(options, name) for name in ("views", "epochs", "lr", "weight_decay", "init", "seed", "solver")
+    }
     return TrainRun(
         options.data, Path(options.out), cache_folder(options.cache), options.model, options.weights, options.classes,
         options.stage1, probe, BranchConfig(**branch), options.share, options.seed,
@@ -97,6 +99,10 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=BranchConfig.epochs, help="of the branch; default %(default)s")
     add("--lr", type=float, default=BranchConfig.lr, help="of the branch; default %(default)s")
     add("--weight-decay", type=float, default=BranchConfig.weight_decay, help="of the branch; default %(default)s")
+    add(
+        "--solver", choices=SOLVERS, default="sgd",
+        help="sgd, as the paper does; lbfgs: linear heads at their optimum; auto: that where it is possible",
+    )  # fmt: skip
     add("--init", choices=INITS, default=BranchConfig.init)
     add("--share", type=float, default=0.2, help="of images for validation, where the data names none")
     add("--seed", type=int, default=0)

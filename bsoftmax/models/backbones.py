@@ -62,6 +62,9 @@ class Backbone:
 
 BACKBONES: dict[str, Backbone] = {
     "resnet10t": Backbone("resnet10t", surgery.generic, "small, 512x14x14; the bundled model's trunk", stride=16),
+    "efficientnet_lite0": Backbone(
+        "tf_efficientnet_lite0.in1k", surgery.generic, "small, 1280x14x14; the bundled model's trunk", stride=16
+    ),
     "resnet50": Backbone("resnet50.tv_in1k", surgery.resnet50, "the paper's: layer4 at stride 1, 2048x14x14"),
     "vgg16": Backbone(
         "vgg16.tv_in1k", surgery.vgg16, "the paper's, gradient methods: no last pool, MLP kept, 512x14x14"
@@ -73,6 +76,12 @@ BACKBONES: dict[str, Backbone] = {
         "inception_v3.tv_in1k", surgery.inception_v3, "the paper's: Mixed_6a at stride 1, 2048x14x14"
     ),
 }
+
+
+DISTINCT = {  # WordNet IDs of ImageNet classes whose first name another class has too
+    "n02012849": "crane (bird)", "n03126707": "crane (machine)", "n02113186": "Cardigan Welsh corgi",
+    "n03710721": "tank suit",
+}  # fmt: skip
 
 
 class WeightsError(ValueError):
@@ -155,7 +164,8 @@ def class_names(count: int, native: bool) -> tuple[str, ...]:
     """timm's names of the ImageNet-1K classes for a `native` classifier of 1000 classes, else numbered names."""
     if native and count == 1000:
         info = ImageNetInfo()
-        return tuple(info.index_to_description(i).split(",")[0] for i in range(1000))
+        first = [info.index_to_description(k).split(",")[0] for k in range(1000)]
+        return tuple(DISTINCT.get(info.index_to_label_name(k), name) for k, name in enumerate(first))
     return tuple(f"class {i}" for i in range(count))
 
 

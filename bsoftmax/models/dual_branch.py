@@ -16,11 +16,14 @@ from torchvision.transforms.v2 import functional as tvf
 from ..images.read import square
 from . import backbones, checkpoints
 from .backbones import Parts
+from .bundled import BUNDLED, bundled
+from .gauge import Gauge
 from .heads import clone_head, resized
 from .model_card import card
 from .spec import Spec
 
 FILE = "model.safetensors"
+FROZEN = ("trunk", "neck", "softmax")
 COUNTERS = "num_batches_tracked"  # of BatchNorm, unused in eval mode
 
 
@@ -35,6 +38,7 @@ class DualBranch(
         # for config.json on the Hub; loading needs only the checkpoint
         self._hub_mixin_config = {"trunk": spec.trunk, "layer": spec.layer, "classes": list(spec.classes)}
         self.trunk, self.neck, self.softmax, self.sigmoid = parts.trunk, parts.neck, parts.classifier, sigmoid
+        self.gauge: Gauge | None = None  # what the branch was made of, where that is fewer numbers than its rows
         self.requires_grad_(False)
         self.train(False)
 
@@ -79,8 +83,15 @@ class DualBranch(
 
     def add_branch(self, init: str = "fresh") -> nn.Module:
         """Clones the softmax head as the sigmoid branch (Eq. 11) and returns it, trainable."""
+        self.gauge = None
         self.sigmoid = clone_head(self.softmax, init).to(self.device)
         return self.sigmoid
+
+    def set_gauge(self, gauge: Gauge) -> None:
+        """Makes the branch of the softmax head by a gauge. Raises ValueError where it does not fit the head."""
+        if not isinstance(self.softmax, nn.Linear):
+            raise ValueError("A gauge belongs to one linear layer, and this head has several: train its branch.")
+        self.gauge, self.sigmoid = gauge, gauge.applied(self.softmax).to(self.device).requires_grad_(False)
 
     def for_classes(self, classes: Sequence[str]) -> DualBranch:
         """The same frozen trunk with a softmax head for other classes, whose last layer is random; no branch.
@@ -135,50 +146,70 @@ class DualBranch(
 
     def frozen_hash(self) -> str:
         """SHA-256 over all tensors that training the branch must not change."""
-        return _frozen_hash(self.state_dict())
+        return _hash(self.state_dict(), FROZEN)
 
-    def _stored_parts(self) -> set[str]:
-        """The parts that a checkpoint contains: those that the Hub does not provide."""
-        own = {part for part in ("trunk", "softmax") if self.spec.origin.get(part) != "hub"}
-        return own | ({"neck"} if "trunk" in own else set()) | ({"sigmoid"} if self.sigmoid is not None else set())
+    def trunk_hash(self) -> str:
+        """SHA-256 over the tensors of trunk and neck: which network a file of heads belongs to."""
+        return _hash(self.state_dict(), ("trunk", "neck"))
 
-    def save(self, path: str | Path, half: bool = False) -> Path:
+    def _stored_parts(self, heads: bool) -> set[str]:
+        """The parts that a checkpoint contains: those that can be had nowhere else."""
+        origin = self.spec.origin
+        parts = {"softmax"} if origin.get("softmax") != "hub" else set()
+        if not heads and origin.get("trunk") != "hub":
+            parts |= {"trunk", "neck"}
+        return parts | ({"sigmoid"} if self.sigmoid is not None else set())
+
+    def save(self, path: str | Path, half: bool = False, heads: bool = False) -> Path:
         """Writes one safetensors file: the branch, and the frozen parts that do not come from the Hub.
 
-        Weights of the trunk are stored in half precision where that is lossless, or always with `half`. Raises OSError
-        when the folder cannot be written.
+        Matrices are stored in half precision where that is lossless, those of the trunk always with `half`. `heads`:
+        without the trunk, which is named with its hash: a bundled or public one. Raises ValueError for a trunk that
+        nobody else has, OSError when the folder cannot be written.
         """
-        stored, state = self._stored_parts(), self.state_dict()
-        if "trunk" in stored:
-            wide = {k: v for k, v in state.items() if k.startswith("trunk.") and v.ndim > 1}
-            state |= {k: v.half() for k, v in wide.items() if half or torch.equal(v.half().to(v.dtype), v)}
+        if heads and not _public(self.spec.origin.get("trunk", "file")):
+            raise ValueError("This trunk is in no other file (it was fine-tuned or brought): save the whole model.")
+        stored, state = self._stored_parts(heads), self.state_dict()
+        wide = {k: v for k, v in state.items() if v.ndim > 1 and k.split(".")[0] in stored}
+        forced = half and "trunk" in stored
+        state |= {k: v.half() for k, v in wide.items() if (forced and k.startswith("trunk.")) or _fits_half(v)}
         tensors = {k: v for k, v in state.items() if k.split(".")[0] in stored and not k.endswith(COUNTERS)}
+        if self.gauge is not None:
+            tensors = {k: v for k, v in tensors.items() if not k.startswith("sigmoid.")}
+            tensors |= {f"gauge.{k}": v for k, v in self.gauge.tensors().items()}
         meta = dataclasses.asdict(self.spec) | {"versions": checkpoints.versions()}
-        return checkpoints.write(path, tensors, meta | {"frozen_sha256": _frozen_hash(state)})
+        meta |= {"frozen_sha256": _hash(state, FROZEN), "trunk_sha256": _hash(state, ("trunk", "neck"))}
+        return checkpoints.write(path, tensors, meta)
 
     @classmethod
     def load(cls, path: str | Path) -> DualBranch:
-        """Reads a file written by `save`; missing parts come from the Hub or a local file of weights.
+        """Reads a file written by `save`; a trunk that is not in it is a bundled one, or comes from the Hub.
 
         Raises CheckpointError when the file was not written by `save`, is damaged, or does not fit; WeightsError when
         the frozen weights are missing.
         """
         tensors, meta = checkpoints.read(path)
-        spec = Spec.from_metadata(meta)
-        weights = "hub" if spec.origin.get("trunk") == "hub" else None
-        classes = None if spec.origin.get("softmax") == "hub" else len(spec.classes)
-        model = cls(backbones.build(spec.trunk, weights, classes, spec.stride), spec)
+        spec, name = Spec.from_metadata(meta), Path(path).name
+        heads = not any(key.startswith("trunk.") for key in tensors)
+        model = cls(_frozen_parts(spec, heads, name), spec)
+        if heads and meta.get("trunk_sha256", model.trunk_hash()) != model.trunk_hash():
+            raise checkpoints.CheckpointError(
+                f"{name!r} holds heads of another {spec.trunk!r} than the one here: bring the whole model, or the "
+                "weights that it was trained on."
+            )
         if any(key.startswith("sigmoid.") for key in tensors):
             model.add_branch().requires_grad_(False)
-        model._fill(tensors, Path(path).name)
+        model._fill(tensors, name, heads)
         if meta.get("frozen_sha256") != model.frozen_hash():
             raise checkpoints.CheckpointError(
-                f"{Path(path).name!r} was trained beside other weights of {spec.trunk!r}: bring those it was made with."
+                f"{name!r} was trained beside other weights of {spec.trunk!r}: bring those it was made with."
             )
         return model.eval()
 
-    def _fill(self, tensors: dict[str, Tensor], name: str) -> None:
-        stored = self._stored_parts()
+    def _fill(self, tensors: dict[str, Tensor], name: str, heads: bool) -> None:
+        parts = {k.removeprefix("gauge."): v for k, v in tensors.items() if k.startswith("gauge.")}
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("gauge.")}
+        stored = self._stored_parts(heads)
         expected = {k for k in self.state_dict() if k.split(".")[0] in stored and not k.endswith(COUNTERS)}
         if expected != tensors.keys():
             missing, extra = len(expected - tensors.keys()), len(tensors.keys() - expected)
@@ -187,7 +218,9 @@ class DualBranch(
             )
         try:
             self.load_state_dict(tensors, strict=False)
-        except RuntimeError as error:
+            if parts:
+                self.set_gauge(Gauge.from_tensors(parts))
+        except (RuntimeError, KeyError, ValueError) as error:
             reason = checkpoints.mismatch(error)
             raise checkpoints.CheckpointError(f"{name!r} does not fit {self.spec.trunk!r}: {reason}.") from error
 
@@ -209,7 +242,33 @@ class DualBranch(
         return cls.load(path)
 
 
-def _frozen_hash(state: dict[str, Tensor]) -> str:
-    """Hash of the frozen tensors as float32, equal before saving and after loading."""
-    kept = {k: v.float() for k, v in state.items() if not k.startswith("sigmoid.") and not k.endswith(COUNTERS)}
+def _frozen_parts(spec: Spec, heads: bool, name: str) -> Parts:
+    """The network of a checkpoint: empty where the file fills it, else with the weights of its origin."""
+    origin = spec.origin.get("trunk", "file")
+    if heads and origin.startswith(BUNDLED):
+        path = bundled().get(origin.removeprefix(BUNDLED))
+        if path is None or path.name == name:
+            raise checkpoints.CheckpointError(
+                f"{name!r} holds heads of the bundled model {origin.removeprefix(BUNDLED)!r}, which is not here: bring "
+                "the whole model."
+            )
+        whole = DualBranch.load(path)
+        fresh = resized(whole.softmax, len(spec.classes))
+        return Parts(whole.trunk, whole.neck, fresh, spec.preprocessing, spec.layer, spec.classes)
+    weights = "hub" if origin == "hub" else None
+    classes = None if spec.origin.get("softmax") == "hub" else len(spec.classes)
+    return backbones.build(spec.trunk, weights, classes, spec.stride)
+
+
+def _public(origin: str) -> bool:
+    return origin == "hub" or origin.startswith(BUNDLED)
+
+
+def _fits_half(v: Tensor) -> bool:
+    return torch.equal(v.half().to(v.dtype), v)
+
+
+def _hash(state: dict[str, Tensor], parts: tuple[str, ...]) -> str:
+    """Hash of the tensors of some parts as float32, equal before saving and after loading."""
+    kept = {k: v.float() for k, v in state.items() if k.split(".")[0] in parts and not k.endswith(COUNTERS)}
     return checkpoints.tensor_hash(kept)

@@ -9,6 +9,7 @@ from typing import Any
 from .spec import Spec
 
 SHOWN_CLASSES = 100
+SHOWN_RECIPE = ("recipe", "config", "method", "solver", "penalty", "gradient", "loss", "epochs")
 
 
 def code_span(text: object) -> str:
@@ -77,7 +78,7 @@ def _recipe(training: dict[str, Any]) -> str:
     lines = []
     for part, title in titles.items():
         if made := training.get(part):
-            recipe = {k: v for k, v in made.items() if k in ("recipe", "config", "method", "loss", "epochs")}
+            recipe = {k: v for k, v in made.items() if k in SHOWN_RECIPE}
             lines.append(f"- {title}: {code_span(json.dumps(recipe))}")
     return "\n".join(["## Recipe", "", *lines]) if lines else ""
 

@@ -8,51 +8,20 @@ from pathlib import Path
 from timm.data.imagenet_info import ImageNetInfo
 
 from ..data.sets import ImageSet
-from . import checkpoints
 from .backbones import BACKBONES, WeightsError, is_trunk, weights_folder
-from .checkpoints import FORMAT
+from .bundled import BUNDLED, bundled, has_format, safetensors_in, unreadable
 from .dual_branch import DualBranch
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+__all__ = ["DEFAULT", "bundled", "local_trunks", "matched", "names", "open_model", "unreadable"]
+
 DEFAULT = "wild20"
-
-
-def bundled() -> dict[str, Path]:
-    """Paths of the bundled models by name.
-
-    Weights of timm trunks in the same folder and unreadable files are ignored.
-    """
-    return {path.stem: path for path in _files(CHECKPOINTS) if "." not in path.stem and _has_format(path, FORMAT)}
 
 
 def local_trunks() -> list[str]:
     """timm names of the trunks with local weights that are not in BACKBONES."""
     entries = {entry.timm for entry in BACKBONES.values()}
-    stems = [path.stem for path in _files(weights_folder()) if _has_format(path, None)]
+    stems = [path.stem for path in safetensors_in(weights_folder()) if has_format(path, None)]
     return [stem for stem in stems if stem not in entries and is_trunk(stem)]
-
-
-def unreadable() -> dict[str, str]:
-    """Unreadable files in the folder of bundled models, with the reason."""
-    out = {}
-    for path in _files(CHECKPOINTS):
-        try:
-            checkpoints.format_of(path)
-        except checkpoints.CheckpointError as error:
-            out[path.name] = str(error)
-    return out
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
-def _has_format(path: Path, wanted: str | None) -> bool:
-    """Whether a file has this format; None: that of other programs."""
-    try:
-        return checkpoints.format_of(path) == wanted
-    except checkpoints.CheckpointError:
-        return False
 
 
 def names() -> list[str]:
@@ -69,7 +38,10 @@ def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", u
     """
     path = bundled().get(str(name), Path(name))
     if path.suffix == ".safetensors" or path.is_file():
-        return DualBranch.load(path)
+        model = DualBranch.load(path)
+        if str(name) in bundled() and model.spec.origin.get("trunk", "file") == "file":
+            model.spec.origin["trunk"] = f"{BUNDLED}{name}"  # a checkpoint of its heads alone can find it again
+        return model
     if not unfilled and str(name) in BACKBONES and not BACKBONES[str(name)].complete:
         raise WeightsError(
             f"{str(name)!r} has layers that no public weights fill: open a checkpoint trained from it, or train it "

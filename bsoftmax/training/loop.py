@@ -15,13 +15,17 @@ from ..models import checkpoints
 
 INITS = ("fresh", "clone")
 DECAYS = ("cosine", "step")
+SOLVERS = ("sgd", "lbfgs", "auto")
 
 
 @dataclass(frozen=True)
 class BranchConfig:
-    """Configuration of a head's training: SGD with Nesterov momentum on `views` cached views an image.
+    """Configuration of a head's training on `views` cached views an image.
 
-    `decay` of the learning rate: "cosine", or "step", a tenth of it in the last third of all steps.
+    `solver`: "sgd" with Nesterov momentum, as the paper does; "lbfgs", a linear head at its optimum, with a penalty
+    chosen on a part of the training images, so that epochs, rates and weight_decay say nothing; "auto": the optimum
+    where the head is linear and its set fits in memory, else SGD. `decay` of the learning rate: "cosine", or "step",
+    a tenth of it in the last third of all steps.
     """
 
     views: int = 2
@@ -33,6 +37,7 @@ class BranchConfig:
     init: str = "fresh"
     seed: int = 0
     decay: str = "cosine"
+    solver: str = "sgd"
 
     def __post_init__(self) -> None:
         """Raises ValueError for a configuration that cannot train."""
@@ -46,6 +51,8 @@ class BranchConfig:
             raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}.")
         if self.init not in INITS:
             raise ValueError(f"init must be one of {', '.join(INITS)}, got {self.init!r}.")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}.")
         if self.decay not in DECAYS:
             raise ValueError(f"decay must be one of {', '.join(DECAYS)}, got {self.decay!r}.")
 

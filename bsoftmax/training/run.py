@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..data.sets import ImageSet
 from ..images.read import read_rgb, square
@@ -29,7 +30,8 @@ from .feature_cache import Stopped
 from .finetuning import finetune
 from .fitting import fit
 from .job import Data, TrainingJob, TrainRun
-from .loop import Epoch
+from .loop import BranchConfig, Epoch
+from .solver import Optimiser, solvable
 from .validation import metrics, predict, report
 from .vectors import Vectors
 
@@ -94,10 +96,28 @@ def _probed(job: TrainingJob, model: DualBranch, vectors: tuple[Vectors, Vectors
     head = model.softmax
     last_linear(head).requires_grad_(True)
     state = Path(f"{job.state}-softmax.state")
-    steps = fit(head, vectors[0], job.run.probe, "softmax", vectors[1], state, job.ranks, job.stop)
+    steps, found = _steps(job, head, vectors, job.run.probe, "softmax", state)
     last = _last_epoch(job, "softmax", steps)
     head.requires_grad_(False)
-    return {"method": "linear probe on frozen features", "config": asdict(job.run.probe), **last}
+    return {"method": "linear probe on frozen features", "config": asdict(job.run.probe), **last, **found()}
+
+
+def _steps(
+    job: TrainingJob, head: nn.Module, vectors: tuple[Vectors, Vectors], config: BranchConfig, loss: str, state: Path
+) -> tuple[Iterable[Epoch], Callable[[], dict[str, Any]]]:
+    """The training of a head by the solver of its configuration, and what the card says of its end.
+
+    Raises ValueError where L-BFGS is asked for and cannot be used.
+    """
+    can = isinstance(head, nn.Linear) and solvable(head, vectors[0]) and job.ranks.world == 1
+    if config.solver == "lbfgs" and not can:
+        raise ValueError(
+            "L-BFGS needs one linear layer, vectors that fit in memory, and one process: use --solver sgd."
+        )
+    if config.solver == "sgd" or not can or not isinstance(head, nn.Linear):
+        return fit(head, vectors[0], config, loss, vectors[1], state, job.ranks, job.stop), dict
+    optimiser = Optimiser(head, vectors[0], loss, vectors[1], config.seed)
+    return optimiser(job.stop), optimiser.describe
 
 
 def _last_epoch(job: TrainingJob, stage: str, steps: Iterable[Epoch]) -> dict[str, Any]:
@@ -115,7 +135,7 @@ def _branch(job: TrainingJob, model: DualBranch, data: Data, vectors: tuple[Vect
     torch.manual_seed(job.run.seed)
     branch = model.add_branch(job.run.branch.init)
     state = Path(f"{job.state}-branch.state")
-    steps = fit(branch, vectors[0], job.run.branch, "sigmoid", vectors[1], state, job.ranks, job.stop)
+    steps, found = _steps(job, branch, vectors, job.run.branch, "sigmoid", state)
     last = job.epochs("branch", steps)
     branch.requires_grad_(False)
     if not last:  # stopped within the first epoch
@@ -126,7 +146,7 @@ def _branch(job: TrainingJob, model: DualBranch, data: Data, vectors: tuple[Vect
     check["logits_equal"] = torch.equal(model(x)["softmax"], logits)
     if check["before"] != check["after"] or not check["logits_equal"]:
         raise RuntimeError("training the branch changed frozen weights")
-    return {"sigmoid": {"config": asdict(job.run.branch), **last}, "frozen": check}
+    return {"sigmoid": {"config": asdict(job.run.branch), **last, **found()}, "frozen": check}
 
 
 def _sample(model: DualBranch, images: ImageSet, vectors: Vectors) -> torch.Tensor:

@@ -6,6 +6,7 @@ theta_0 is 0, or the start for heads that are pulled back to it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .fitting import LOSSES, measure
+from .loop import Epoch
 from .vectors import Vectors
 
 PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # tried from strong to weak, each from the last
@@ -128,3 +131,40 @@ def choose_penalty(head: nn.Linear, vectors: Vectors, loss: Loss, seed: int) -> 
         if len(losses) > 2 and min(losses[-2:]) > min(losses):
             break
     return PENALTIES[int(np.argmin(losses))]
+
+
+class Optimiser:
+    """The training of one linear head to its optimum: the penalty first, then all images; afterwards what was found."""
+
+    def __init__(self, head: nn.Linear, train: Vectors, loss: str, val: Vectors | None, seed: int) -> None:
+        self.head, self.train, self.loss, self.val, self.seed = head, train, loss, val, seed
+        self.penalty = 0.0
+        self.optimum: Optimum | None = None
+
+    def __call__(self, stop: Callable[[], bool]) -> Iterator[Epoch]:
+        """Trains the head in place; yields after every few iterations, with the head in eval mode."""
+        start, head = time.monotonic(), self.head.eval()
+        function = LOSSES[self.loss]
+        self.penalty = choose_penalty(head, self.train, function, self.seed)
+        h, labels = stacked(self.train, self.train.good)
+        W, b = torch.zeros_like(head.weight), torch.zeros_like(head.bias)
+        for n, found in enumerate(minimise([W, b], lambda: h @ W.T + b, labels, function, self.penalty)):
+            self.optimum = found
+            with torch.no_grad():
+                head.weight.copy_(W)
+                head.bias.copy_(b)
+                accuracy = 100 * float((head(h).argmax(1) == labels).float().mean())
+            measured = (None, ()) if self.val is None else measure(head, self.val, self.loss)
+            last = found.converged or n + 1 == STEPS
+            total = n + 1 if last else STEPS
+            yield Epoch(n + 1, total, found.loss, accuracy, time.monotonic() - start, *measured)
+            if stop():
+                return
+
+    def describe(self) -> dict[str, float | str | None]:
+        """What the card says of it."""
+        found = self.optimum
+        gradient, objective = (None, None) if found is None else (found.gradient, found.objective)
+        return {
+            "solver": "L-BFGS to the optimum", "penalty": self.penalty, "gradient": gradient, "objective": objective,
+        }  # fmt: skip

