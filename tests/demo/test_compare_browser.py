@@ -52,7 +52,7 @@ def test_an_upload_is_explained_and_the_view_costs_no_request(page):
     page.wait_for_function("document.querySelector('#class input').value === 'lion'")
     page.wait_for_timeout(500)
     requests, before = [], pixels(page)
-    page.on("request", lambda request: requests.append(request.app.local_url))
+    page.on("request", lambda request: requests.append(request.url))
     slider = page.locator("#compare input[data-view=opacity]")
     slider.focus()
     slider.press("End")
