@@ -36,6 +36,7 @@ from bsoftmax.utils.files import file_hash
 
 TRUNK, TIMM = "efficientnet_lite0", "tf_efficientnet_lite0"
 VIEWS = 10
+ROUNDED = 12_000  # numbers in a tensor, from which on it is stored in half precision
 IN_IMAGENET = {  # wild20's classes that ImageNet has: WordNet IDs
     "african_leopard": "n02128385", "cassette_player": "n02979186", "chain_saw": "n03000684", "cheetah": "n02130308",
     "church": "n03028079", "english_springer": "n02102040", "french_horn": "n03394916", "garbage_truck": "n03417042",
@@ -56,8 +57,8 @@ def public_weights() -> tuple[Path, dict[str, torch.Tensor]]:
     if [theirs[k].shape for k in names[0]] != [ours[k].shape for k in names[1]]:
         raise SystemExit(f"The tensors of {path.name} are not those of timm's {TIMM}.")
     tensors = {new: theirs[old] for old, new in zip(*names)}
-    # stored in half precision, so that the file is what was measured
-    return path, {k: (v.half().float() if v.ndim > 1 else v).contiguous() for k, v in tensors.items()}
+    # rounded to half precision, so that the file is what was measured; small ones would cost more accuracy than bytes
+    return path, {k: (v.half().float() if v.numel() >= ROUNDED else v).contiguous() for k, v in tensors.items()}
 
 
 def opened(tensors: dict[str, torch.Tensor]) -> DualBranch:
@@ -122,7 +123,7 @@ def main() -> None:
         },
     }  # fmt: skip
     model.spec = dataclasses.replace(model.spec, training=training, metrics={"wild20": metrics})
-    model.save(options.out, half=True)
+    model.save(options.out)
     print(f"wrote {options.out}, {options.out.stat().st_size:,} bytes, sha256 {file_hash(options.out)}")
 
 
