@@ -54,7 +54,7 @@ def chromium():
     except ImportError:
         _unavailable("playwright is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS, timeout=90_000)
         yield browser
         browser.close()
 

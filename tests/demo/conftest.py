@@ -74,6 +74,7 @@ def browse(chromium):
     def opened(url, ready, **options):
         contexts.append(chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)))
         page = contexts[-1].new_page()
+        page.set_default_timeout(90_000)  # beside other load pages take long
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         page.wait_for_selector(ready)
