@@ -24,16 +24,22 @@ def triangle(t):
 def interpolate(S, size, kernel, reach):
     """Pixel (y, x) looks at ((y + 1/2) P/h - 1/2, (x + 1/2) Q/w - 1/2) of S; beyond an edge the edge repeats."""
     P, Q = S.shape
-    h, w = size
-    out = np.zeros(size)
-    for y in range(h):
-        for x in range(w):
-            v, u = (y + 0.5) * P / h - 0.5, (x + 0.5) * Q / w - 0.5
-            for p in range(math.floor(v) - reach + 1, math.floor(v) + reach + 1):
-                for q in range(math.floor(u) - reach + 1, math.floor(u) + reach + 1):
-                    value = S[min(max(p, 0), P - 1), min(max(q, 0), Q - 1)]
-                    out[y, x] += kernel(v - p) * kernel(u - q) * value
+    rows, columns = (neighbours(old, new, kernel, reach) for old, new in zip((P, Q), size))
+    values, out = S.tolist(), np.zeros(size)
+    for y, below in enumerate(rows):
+        for x, beside in enumerate(columns):
+            out[y, x] = sum(vertical * horizontal * values[p][q] for p, vertical in below for q, horizontal in beside)
     return out
+
+
+def neighbours(old, new, kernel, reach):
+    """For each new place the old ones that it looks at, and their weights."""
+    found = []
+    for n in range(new):
+        v = (n + 0.5) * old / new - 0.5
+        near = range(math.floor(v) - reach + 1, math.floor(v) + reach + 1)
+        found.append([(min(max(p, 0), old - 1), kernel(v - p)) for p in near])
+    return found
 
 
 def bicubic(S, size):
