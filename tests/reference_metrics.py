@@ -109,10 +109,10 @@ def plain_ious(levels, truth, thresholds, every):
     return [max(quick_iou(a, b) for a in plain_boxes(levels, tau, every) for b in truth) for tau in thresholds]
 
 
-def plain_accuracy(maps, annotations, thresholds, every, bar):
-    """Percent of maps that are right at the best threshold of the set."""
-    hits = [[value >= bar for value in plain_ious(m, t, thresholds, every)] for m, t in zip(maps, annotations)]
-    return max(100 * sum(column) / len(maps) for column in zip(*hits))
+def plain_accuracies(maps, annotations, thresholds, every, bars):
+    """For each bar the percent of maps that are right at the best threshold of the set."""
+    found = [plain_ious(m, t, thresholds, every) for m, t in zip(maps, annotations)]
+    return [max(100 * sum(v >= bar for v in column) / len(maps) for column in zip(*found)) for bar in bars]
 
 
 def pixel_ap(scores, positive):

@@ -55,7 +55,7 @@ def _training(options: argparse.Namespace) -> TrainRun:
     return TrainRun(
         options.data, Path(options.out), cache_folder(options.cache), options.model, options.weights, options.classes,
         options.stage1, probe, BranchConfig(**branch), options.share, options.seed,
-        options.images and Path(options.images), options.half, command=repeatable(options),
+        options.images and Path(options.images), options.half, options.save == "heads", command=repeatable(options),
     )  # fmt: skip
 
 
@@ -108,6 +108,12 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--images", help="where the images are, when they are not beside the lists that name them")
     add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
+    add(
+        "--save",
+        choices=("model", "heads"),
+        default="model",
+        help="heads: without the trunk, for bundled or public ones",
+    )
     add("--half", action="store_true", help="store the trunk in half precision")
     add("--out", required=True, help="the .safetensors file to write")
     add_long_running(sub, "learnt", "the card calls")

@@ -148,6 +148,12 @@ class DualBranch(
         """SHA-256 over all tensors that training the branch must not change."""
         return _hash(self.state_dict(), FROZEN)
 
+    @property
+    def has_public_trunk(self) -> bool:
+        """Whether the trunk can be had without this model: a bundled one, or the Hub's."""
+        origin = self.spec.origin.get("trunk", "file")
+        return origin == "hub" or origin.startswith(BUNDLED)
+
     def trunk_hash(self) -> str:
         """SHA-256 over the tensors of trunk and neck: which network a file of heads belongs to."""
         return _hash(self.state_dict(), ("trunk", "neck"))
@@ -167,7 +173,7 @@ class DualBranch(
         without the trunk, which is named with its hash: a bundled or public one. Raises ValueError for a trunk that
         nobody else has, OSError when the folder cannot be written.
         """
-        if heads and not _public(self.spec.origin.get("trunk", "file")):
+        if heads and not self.has_public_trunk:
             raise ValueError("This trunk is in no other file (it was fine-tuned or brought): save the whole model.")
         stored, state = self._stored_parts(heads), self.state_dict()
         wide = {k: v for k, v in state.items() if v.ndim > 1 and k.split(".")[0] in stored}
@@ -192,11 +198,6 @@ class DualBranch(
         spec, name = Spec.from_metadata(meta), Path(path).name
         heads = not any(key.startswith("trunk.") for key in tensors)
         model = cls(_frozen_parts(spec, heads, name), spec)
-        if heads and meta.get("trunk_sha256", model.trunk_hash()) != model.trunk_hash():
-            raise checkpoints.CheckpointError(
-                f"{name!r} holds heads of another {spec.trunk!r} than the one here: bring the whole model, or the "
-                "weights that it was trained on."
-            )
         if any(key.startswith("sigmoid.") for key in tensors):
             model.add_branch().requires_grad_(False)
         model._fill(tensors, name, heads)
@@ -258,10 +259,6 @@ def _frozen_parts(spec: Spec, heads: bool, name: str) -> Parts:
     weights = "hub" if origin == "hub" else None
     classes = None if spec.origin.get("softmax") == "hub" else len(spec.classes)
     return backbones.build(spec.trunk, weights, classes, spec.stride)
-
-
-def _public(origin: str) -> bool:
-    return origin == "hub" or origin.startswith(BUNDLED)
 
 
 def _fits_half(v: Tensor) -> bool:

@@ -44,6 +44,7 @@ class TrainRun:
     seed: int = 0
     images: Path | None = None
     half: bool = False
+    heads: bool = False  # write the heads alone, without the trunk
     limits: Limits | None = None
     command: tuple[str, ...] = ()
 

@@ -70,6 +70,11 @@ def train(
 def _initial_model(run: TrainRun, data: Data, device: torch.device) -> tuple[DualBranch, Data, bool]:
     """The initial model, the data under its class numbers, and whether its classes are kept."""
     opened = zoo.open_model(run.trunk, run.weights, unfilled=run.stage1 == "finetune").to(device)
+    if run.heads and (run.stage1 == "finetune" or not opened.has_public_trunk):
+        raise ValueError(
+            "Heads alone belong to a bundled or public trunk that nothing changed: save the whole model, or train on "
+            "one of those."
+        )
     same = len(data.train.classes) == len(opened.classes)
     train = zoo.matched(data.train, opened.classes) if same and run.classes != "own" else None
     val = None if train is None else zoo.matched(data.val, opened.classes)
@@ -170,7 +175,7 @@ def _finish(
     job.stage("save", "Writing the model")
     paths = {"checkpoint": run.out, "card": run.out.with_suffix(".md"), "report": run.out.with_suffix(".json")}
     if job.ranks.rank == 0:
-        model.save(run.out, half=run.half)
+        model.save(run.out, half=run.half, heads=run.heads)
         files.write_text(paths["card"], card(model.spec, model.frozen_hash()))
         files.write_text(paths["report"], json.dumps(report(model, data.val, vectors[1], found)))
         for state in job.state.parent.glob(f"{job.state.name}-*"):

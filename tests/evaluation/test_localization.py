@@ -170,8 +170,8 @@ def test_sets_equal_the_plain_evaluator(rule):
     sums = np.sum(rows, axis=0)
     boxes = [loc.true_boxes(t, 24).tolist() for t in annotations]
     thresholds = AUTHORS[: rule.thresholds]
-    one = ref.plain_accuracy(maps, boxes, thresholds, False, 0.5)
-    every = [ref.plain_accuracy(maps, boxes, thresholds, True, bar) for bar in (0.3, 0.5, 0.7)]
+    one = ref.plain_accuracies(maps, boxes, thresholds, False, (0.5,))[0]
+    every = ref.plain_accuracies(maps, boxes, thresholds, True, (0.3, 0.5, 0.7))
     assert max_box_acc(sums, 6, rule) == pytest.approx(one, abs=1e-12)
     assert max_box_acc_v2(sums, 6, rule) == pytest.approx(sum(every) / 3, abs=1e-12)
 

@@ -61,7 +61,7 @@ def test_another_trunk_of_the_same_name_is_refused_with_a_sentence(trained, fold
     with torch.no_grad():
         next(other.trunk.parameters()).add_(1)
     other.save(folder / "base.safetensors")
-    assert "another 'test_resnet'" in refusal(lambda: DualBranch.load(path), CheckpointError)
+    assert "other weights of 'test_resnet'" in refusal(lambda: DualBranch.load(path), CheckpointError)
     (folder / "base.safetensors").unlink()
     assert "'base', which is not here" in refusal(lambda: DualBranch.load(path), CheckpointError)
 

@@ -306,3 +306,14 @@ def test_the_optimum_of_a_set_that_is_too_large_is_refused_or_left_to_sgd(job, m
     assert "solver" not in DualBranch.load(job.out).spec.training["sigmoid"]
     asked = replace(job, branch=replace(job.branch, solver="lbfgs"))
     assert "--solver sgd" in refusal(lambda: told(asked))
+
+
+def test_the_heads_alone_can_be_written(job, trunk, tmp_path, monkeypatch):
+    monkeypatch.setattr("bsoftmax.models.bundled.CHECKPOINTS", trunk.parent)
+    told(replace(job, trunk="trunk", heads=True))
+    assert job.out.stat().st_size < 60_000 < trunk.stat().st_size
+    model = DualBranch.load(job.out)
+    assert model.classes == CLASSES
+    assert model.sigmoid is not None
+    for refused in (replace(job, heads=True), replace(job, trunk="trunk", heads=True, stage1="finetune")):
+        assert "save the whole model" in refusal(lambda asked=refused: told(asked))
