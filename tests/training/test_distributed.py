@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from paths import ROOT, TESTS
 from toys import coloured
 
 from bsoftmax.models import checkpoints
+from bsoftmax.training import feature_cache, finetuning, fitting
 
 SCRIPT = """
 import json, sys
@@ -62,12 +64,16 @@ LAUNCHERS = {
 }  # fmt: skip
 
 
-def launch(folder, launcher):
-    out = folder / ("alone" if launcher is None else launcher)
+def prepare(folder, out):
     out.mkdir()
     script = folder / "script.py"
     script.write_text(SCRIPT.format(tests=TESTS, root=ROOT))
-    command = [sys.executable, *(LAUNCHERS[launcher] if launcher else []), str(script), str(folder), str(out)]
+    return script
+
+
+def launch(folder, launcher):
+    out = folder / launcher
+    command = [sys.executable, *LAUNCHERS[launcher], str(prepare(folder, out)), str(folder), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -76,8 +82,22 @@ def launch(folder, launcher):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
+    """What one process says: this one, where all is imported already."""
     folder = coloured(tmp_path_factory.mktemp("ranks"), {"train": 3, "val": 1})
-    return launch(folder, None)
+    out, threads = folder / "alone", torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patched:
+        for module, name in (
+            (feature_cache, "SHARD_IMAGES"),
+            (fitting, "STATE_SECONDS"),
+            (finetuning, "fast_precision"),
+        ):
+            patched.setattr(module, name, getattr(module, name))  # puts back what the script sets
+        patched.setattr(sys, "path", [*sys.path])
+        patched.setattr(sys, "argv", ["script.py", str(folder), str(out)])
+        patched.delenv("WORLD_SIZE", raising=False)
+        runpy.run_path(str(prepare(folder, out)), run_name="__main__")
+    torch.set_num_threads(threads)
+    return out
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
