@@ -1,7 +1,7 @@
 """Stands in for `python -m bsoftmax evaluate`: says what an evaluation says, quickly, and fails as one can.
 
 Called as the real one is; any other command goes to the stand-in of a training. FAKE_JOB chooses the end: done, error,
-crash or slow.
+crash or slow. Half-way it waits for the file that FAKE_GATE names, so that a test can look at what is shown meanwhile.
 """
 
 import json
@@ -91,6 +91,10 @@ def main():
         say("progress", done=done, total=total)
         rows = [{"column": "cam/softmax/off", "metrics": {"average_drop": 40.0 + done}}]
         say("table", n=done, total=total, rows=rows)
+        if done == total // 2:
+            gate, until = os.environ.get("FAKE_GATE"), time.monotonic() + 100
+            while gate and not Path(gate).exists() and time.monotonic() < until:
+                time.sleep(0.02)
         for _ in range(40 if end == "slow" else 1):
             time.sleep(0.05)
             if stop.exists():
