@@ -143,6 +143,7 @@ def test_classes_brought_one_by_one_and_a_notice_that_names_one_runs_nothing(vis
 
     add(HITS, "red")
     page.wait_for_selector("#preview >> text=Add at least one more class.")
+    page.wait_for_selector("#class-files >> text=0.png", state="detached")  # else the emptying takes the new ones too
     add(HITS, "green")
     page.wait_for_selector("text=There is a class")
     assert page.evaluate("window.hit === undefined")
