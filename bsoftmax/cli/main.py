@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
-from . import compare, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
+from . import calibrate, compare, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
 
 # Each module has `run(options)`, whose docstring is the command's help, and `add_options(parser)`.
 COMMANDS = {
-    "explain": explain, "distort": distort, "diagnose": diagnose, "train": train, "pretrain": pretrain,
-    "sample": sample, "evaluate": evaluate, "compare": compare, "reproduce": reproduce, "models": models,
+    "explain": explain, "distort": distort, "diagnose": diagnose, "train": train, "calibrate": calibrate,
+    "pretrain": pretrain, "sample": sample, "evaluate": evaluate, "compare": compare, "reproduce": reproduce,
+    "models": models,
 }  # fmt: skip
 
 

@@ -100,10 +100,10 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--lr", type=float, default=BranchConfig.lr, help="of the branch; default %(default)s")
     add("--weight-decay", type=float, default=BranchConfig.weight_decay, help="of the branch; default %(default)s")
     add(
-        "--solver", choices=SOLVERS, default="sgd",
-        help="sgd, as the paper does; lbfgs: linear heads at their optimum; auto: that where it is possible",
+        "--solver", choices=SOLVERS, default=BranchConfig.solver,
+        help="sgd, the paper's recipe; lbfgs: linear heads at their optimum; auto, the default: that where possible",
     )  # fmt: skip
-    add("--init", choices=INITS, default=BranchConfig.init)
+    add("--init", choices=INITS, default=BranchConfig.init, help="of the branch; gauge: made as `calibrate` does")
     add("--share", type=float, default=0.2, help="of images for validation, where the data names none")
     add("--seed", type=int, default=0)
     add("--images", help="where the images are, when they are not beside the lists that name them")

@@ -61,9 +61,9 @@ class Backbone:
 
 
 BACKBONES: dict[str, Backbone] = {
-    "resnet10t": Backbone("resnet10t", surgery.generic, "small, 512x14x14; the bundled model's trunk", stride=16),
+    "resnet10t": Backbone("resnet10t", surgery.generic, "small, 512x14x14; what `pretrain` trains", stride=16),
     "efficientnet_lite0": Backbone(
-        "tf_efficientnet_lite0.in1k", surgery.generic, "small, 1280x14x14; the bundled model's trunk", stride=16
+        "tf_efficientnet_lite0.in1k", surgery.generic, "small, 1280x14x14; the bundled models' trunk", stride=16
     ),
     "resnet50": Backbone("resnet50.tv_in1k", surgery.resnet50, "the paper's: layer4 at stride 1, 2048x14x14"),
     "vgg16": Backbone(

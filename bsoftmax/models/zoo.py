@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 from timm.data.imagenet_info import ImageNetInfo
 
 from ..data.sets import ImageSet
-from .backbones import BACKBONES, WeightsError, is_trunk, weights_folder
+from .backbones import BACKBONES, WeightsError, class_names, is_trunk, weights_folder
 from .bundled import BUNDLED, bundled, has_format, safetensors_in, unreadable
 from .dual_branch import DualBranch
 
@@ -53,17 +54,25 @@ def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", u
 def matched(images: ImageSet, classes: tuple[str, ...]) -> ImageSet | None:
     """The set with a model's labels; None when one of its classes is not among the model's.
 
-    Folders of ImageNet-1K are named by WordNet IDs, whose order is that of the model's classes.
+    Names may differ in case, and in underscores for spaces; classes of ImageNet-1K may be named by their WordNet IDs.
     """
-    if len(classes) == len(images.classes) == 1000 and _is_imagenet(images.classes):
-        return dataclasses.replace(images, classes=classes)
-    number = {name: k for k, name in enumerate(classes)}
-    if not set(images.classes) <= number.keys():
+    number = _numbers(classes)
+    found = [number.get(name, number.get(_plain(name), -1)) for name in images.classes]
+    if -1 in found:
         return None
-    labels = tuple(number[images.classes[k]] for k in images.labels)
-    return dataclasses.replace(images, labels=labels, classes=classes)
+    return dataclasses.replace(images, labels=tuple(found[k] for k in images.labels), classes=classes)
 
 
-def _is_imagenet(names: tuple[str, ...]) -> bool:
-    info = ImageNetInfo()
-    return all(name == info.index_to_label_name(k) for k, name in enumerate(names))
+def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
+    """Label by every name of a class; the model's own names come first, ambiguous ones are left out."""
+    plain = [_plain(name) for name in classes]
+    times = Counter(plain)
+    number = {name: k for k, name in enumerate(plain) if times[name] == 1}
+    if classes == class_names(len(classes), native=True):
+        info = ImageNetInfo()
+        number |= {info.index_to_label_name(k): k for k in range(len(classes))}
+    return number | {name: k for k, name in enumerate(classes)}
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()

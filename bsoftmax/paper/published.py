@@ -112,7 +112,7 @@ TRUNKS = (
 
 # Published for VGG-16 on ImageNet alone: SGD with Nesterov momentum, 3 epochs, batch 32, lr 0.003, ten times that for
 # the branch, weight decay 5e-4, the step size a tenth when epoch 3 begins. Taken for every trunk and data set.
-RECIPE = BranchConfig(views=2, epochs=3, batch=32, lr=0.03, momentum=0.9, weight_decay=5e-4, decay="step")
+RECIPE = BranchConfig(views=2, epochs=3, batch=32, lr=0.03, momentum=0.9, weight_decay=5e-4, decay="step", solver="sgd")
 STAGE1 = FinetuneConfig()  # the paper does not say how its classifiers were made
 DIFFERS = (
     "The recipe of the branch is published for VGG-16 on ImageNet-1K alone; here every trunk and data set has it.",

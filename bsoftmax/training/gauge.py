@@ -20,13 +20,16 @@ PENALTY = 1e-2  # on a, d and c; chosen for the bundled model on wild20/val, see
 PULL, RANK = 0.1, 16  # of the rows towards the gauge, on Eq. 12 summed over classes; rank of what they may add
 
 
-def fit_gauge(head: nn.Linear, train: Vectors, gauge: Gauge) -> Iterator[Optimum]:
-    """Moves a, d and c in place to the minimum of Eq. 12 over all views of the images; yields where the solver is.
-
-    `head`: the softmax head, frozen. Raises ValueError for a head of several layers.
-    """
+def linear(head: nn.Module) -> nn.Linear:
+    """The head, where it is one linear layer. Raises ValueError for others."""
     if not isinstance(head, nn.Linear):
         raise ValueError("A gauge is fitted to one linear layer, and this head has several: train its branch instead.")
+    return head
+
+
+def fit_gauge(head: nn.Linear, train: Vectors, gauge: Gauge) -> Iterator[Optimum]:
+    """Moves a, d and c in place to the minimum of Eq. 12 over all views of the images; yields where the solver is."""
+    head = linear(head)
     h, labels = stacked(train, train.good)
     with torch.no_grad():
         z = h @ head.weight.T + head.bias

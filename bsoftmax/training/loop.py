@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..models import checkpoints
 
-INITS = ("fresh", "clone")
+INITS = ("fresh", "clone", "gauge")
 DECAYS = ("cosine", "step")
 SOLVERS = ("sgd", "lbfgs", "auto")
 
@@ -24,8 +24,9 @@ class BranchConfig:
 
     `solver`: "sgd" with Nesterov momentum, as the paper does; "lbfgs", a linear head at its optimum, with a penalty
     chosen on a part of the training images, so that epochs, rates and weight_decay say nothing; "auto": the optimum
-    where the head is linear and its set fits in memory, else SGD. `decay` of the learning rate: "cosine", or "step",
-    a tenth of it in the last third of all steps.
+    where the head is linear and its set fits in memory, else SGD. `init`: "fresh" numbers, a "clone" of the softmax
+    head (both without effect on an optimum), or "gauge": the branch is made as `bsoftmax calibrate` does.
+    `decay` of the learning rate: "cosine", or "step", a tenth of it in the last third of all steps.
     """
 
     views: int = 2
@@ -37,7 +38,7 @@ class BranchConfig:
     init: str = "fresh"
     seed: int = 0
     decay: str = "cosine"
-    solver: str = "sgd"
+    solver: str = "auto"
 
     def __post_init__(self) -> None:
         """Raises ValueError for a configuration that cannot train."""

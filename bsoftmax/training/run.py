@@ -26,9 +26,11 @@ from ..models.model_card import card
 from ..utils import files
 from ..utils.distributed import Ranks
 from ..utils.events import Emit
+from . import calibration
 from .feature_cache import Stopped
 from .finetuning import finetune
 from .fitting import fit
+from .gauge import linear
 from .job import Data, TrainingJob, TrainRun
 from .loop import BranchConfig, Epoch
 from .solver import Optimiser, solvable
@@ -138,20 +140,30 @@ def _branch(job: TrainingJob, model: DualBranch, data: Data, vectors: tuple[Vect
     x = _sample(model, data.val, vectors[1])
     before, logits = model.frozen_hash(), model(x)["softmax"]
     torch.manual_seed(job.run.seed)
-    branch = model.add_branch(job.run.branch.init)
-    state = Path(f"{job.state}-branch.state")
-    steps, found = _steps(job, branch, vectors, job.run.branch, "sigmoid", state)
+    steps, found = _branch_steps(job, model, vectors)
     last = job.epochs("branch", steps)
-    branch.requires_grad_(False)
-    if not last:  # stopped within the first epoch
+    if not last or model.sigmoid is None:  # stopped within the first epoch
         model.sigmoid = None
         return {}
+    model.sigmoid.requires_grad_(False)
     model.eval()
     check = {"before": before, "after": model.frozen_hash(), "images": len(x)}
     check["logits_equal"] = torch.equal(model(x)["softmax"], logits)
     if check["before"] != check["after"] or not check["logits_equal"]:
         raise RuntimeError("training the branch changed frozen weights")
     return {"sigmoid": {"config": asdict(job.run.branch), **last, **found()}, "frozen": check}
+
+
+def _branch_steps(
+    job: TrainingJob, model: DualBranch, vectors: tuple[Vectors, Vectors]
+) -> tuple[Iterable[Epoch], Callable[[], dict[str, Any]]]:
+    """The training of the branch, and what the card says of its end. Raises ValueError as `_steps` does."""
+    config = job.run.branch
+    if config.init == "gauge":
+        linear(model.softmax)
+        return calibration.epochs(model, *vectors), lambda: {"method": calibration.METHOD}
+    branch = model.add_branch(config.init)
+    return _steps(job, branch, vectors, config, "sigmoid", Path(f"{job.state}-branch.state"))
 
 
 def _sample(model: DualBranch, images: ImageSet, vectors: Vectors) -> torch.Tensor:

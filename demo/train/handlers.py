@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+from bsoftmax import DualBranch
+from bsoftmax.data.limits import bytes_in_words
 
 from ..compare.present import readable
 from ..components.files import copy_to_cache, gallery_items
@@ -26,10 +30,10 @@ class TrainHandlers(JobHandlers):
     @error_notices
     def plan(
         self, request: gr.Request, trunk: str, views: float, epochs: float, lr: float, weight_decay: float, init: str,
-        stage1: str, share: float, seed: float,
+        stage1: str, share: float, seed: float, solver: str = Settings.solver,
     ) -> Update:  # fmt: skip
         """What a training with these settings would learn from, and how long it would take."""
-        settings = Settings.read(trunk, views, epochs, lr, weight_decay, init, stage1, share, seed)
+        settings = Settings.read(trunk, views, epochs, lr, weight_decay, init, stage1, share, seed, solver)
         workspace = self.workspace(request)
         if workspace.data is None:
             return {"preview": gr.skip()}
@@ -43,12 +47,12 @@ class TrainHandlers(JobHandlers):
     @error_notices
     def train(
         self, request: gr.Request, trunk: str, views: float, epochs: float, lr: float, weight_decay: float, init: str,
-        stage1: str, share: float, seed: float,
+        stage1: str, share: float, seed: float, solver: str = Settings.solver,
     ) -> Iterator[Update]:  # fmt: skip
         """Trains on the images brought before and reports its progress; the last answer names the model."""
         yield from self.guarded(
             request, lambda workspace: self._train(workspace, request.session_hash, Settings.read(
-                trunk, views, epochs, lr, weight_decay, init, stage1, share, seed))
+                trunk, views, epochs, lr, weight_decay, init, stage1, share, seed, solver))
         )  # fmt: skip
 
     def _train(self, workspace: Workspace, owner: str, settings: Settings) -> Iterator[Update]:
@@ -85,6 +89,16 @@ class TrainHandlers(JobHandlers):
             "differing": gr.Gallery(pictures, visible=bool(pictures)),
             "command": self.shown_command(workspace, user_model.model.spec.training.get("command", ())),
             "checkpoint": gr.DownloadButton(value=copy(done["checkpoint"])),
+            "heads": self._heads(user_model.model, workspace.data_folder / done["checkpoint"]),
             "card": gr.DownloadButton(value=copy(done["card"])), "model": self.menu(owner),
             "user_examples": gr.Gallery(gallery_items(user_model.examples), visible=True),
         }  # fmt: skip
+
+    @staticmethod
+    def _heads(model: DualBranch, checkpoint: Path) -> gr.DownloadButton:
+        """The download of the heads without their trunk, where everybody can have the trunk."""
+        if not model.has_public_trunk:
+            return gr.DownloadButton(visible=False)
+        path = model.save(checkpoint.with_name(f"{checkpoint.stem}-heads.safetensors"), heads=True)
+        size = bytes_in_words(path.stat().st_size)
+        return gr.DownloadButton(f"Its heads alone ({size})", value=copy_to_cache(path), visible=True)

@@ -13,6 +13,7 @@ from ..workspace.preview import SHOWN, duration, passes_a_second, skipped_list
 from .settings import Settings
 
 HEADS = 2e-9  # seconds for an image, class and feature in an epoch of one head: a small part of the whole
+OPTIMUM = 200  # evaluations of a head's loss until its optimum and its penalty are found, about
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ def estimate(plan: Plan, settings: Settings) -> str:
     """How long training would take, as a sentence. Raises ValueError for an unknown trunk."""
     rate = passes_a_second(settings.trunk)
     passes = settings.views * len(plan.train) + len(plan.val)
-    about = f"{passes:,} passes of the trunk at {rate:,.0f} a second, then {settings.epochs} epochs of the branch"
-    seconds = passes / rate + HEADS * 2 * settings.epochs * len(plan.train) * len(plan.train.classes) * 1024
+    epochs, heads = settings.epochs, f"then {settings.epochs} epochs of the branch"
+    if settings.solver == "auto":
+        epochs, heads = OPTIMUM, "then both heads to their optimum"
+    about = f"{passes:,} passes of the trunk at {rate:,.0f} a second, {heads}"
+    seconds = passes / rate + HEADS * 2 * epochs * len(plan.train) * len(plan.train.classes) * 1024
     if settings.stage1 == "finetune":  # a pass back costs twice a pass forth, but only through the last stage
         seconds += 2 * ProbeConfig.epochs * len(plan.train) / rate
         about = f"{about}, the trunk's last stage trained with the first"

@@ -11,6 +11,7 @@ from bsoftmax.training.loop import BranchConfig
 from ..server.permissions import check_trunk_size
 
 STAGES = {"probe": "Linear probe, trunk frozen", "finetune": "Fine-tune the last stage (slow)"}
+SOLVERS = {"auto": "To their optimum (L-BFGS)", "sgd": "SGD, the paper's recipe"}
 STARTS = {"fresh": "Fresh numbers", "clone": "A clone of the softmax head"}
 
 
@@ -27,6 +28,7 @@ class Settings:
     stage1: str = "probe"
     share: float = 0.2
     seed: int = 0
+    solver: str = BranchConfig.solver
 
     def __post_init__(self) -> None:
         if self.trunk not in zoo.bundled():
@@ -36,6 +38,8 @@ class Settings:
                 raise ValueError(f"{LABELS[name]} must be {low:g} to {high:g}, got {getattr(self, name):g}.")
         if self.init not in STARTS or self.stage1 not in STAGES:
             raise ValueError(f"There is no start {self.init!r} or first stage {self.stage1!r}: choose from the menus.")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"There is no solver {self.solver!r}: choose from the menu.")
         if self.stage1 == "probe" and self.trunk in backbones.BACKBONES:
             self._check_weights()
 
@@ -65,11 +69,11 @@ class Settings:
         return options
 
 
-_KINDS = (str, int, int, float, float, str, str, float, int)
+_KINDS = (str, int, int, float, float, str, str, float, int, str)
 RANGES = {"views": (1, 16), "epochs": (1, 300), "lr": (1e-5, 10), "weight_decay": (0, 1), "share": (0.05, 0.5),
           "seed": (0, 2**31 - 1)}  # fmt: skip
 LABELS = {
     "trunk": "Trunk", "views": "Views of an image", "epochs": "Epochs", "lr": "Learning rate",
     "weight_decay": "Weight decay", "init": "The branch begins as", "stage1": "Softmax head",
-    "share": "Share for validation", "seed": "Seed",
+    "share": "Share for validation", "seed": "Seed", "solver": "Heads are trained",
 }  # fmt: skip

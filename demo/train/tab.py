@@ -16,7 +16,7 @@ from ..components.report import Report
 from ..workspace import layout
 from ..workspace.layout import Widgets, select
 from .handlers import TrainHandlers
-from .settings import LABELS, RANGES, STAGES, STARTS, Settings
+from .settings import LABELS, RANGES, SOLVERS, STAGES, STARTS, Settings
 
 INTRO = (
     "Bring pictures of your own classes. A softmax head and a sigmoid branch are trained on the features of a frozen "
@@ -41,7 +41,7 @@ def build(page: Page) -> None:
                 "Your classes will be listed here before anything is trained.", "images", "preview", "samples"
             )
     _wire_data(handlers, on)
-    results = "loss accuracy recalled result differing command checkpoint card model user_examples"
+    results = "loss accuracy recalled result differing command checkpoint heads card model user_examples"
     layout.wire_job(on, handlers, handlers.train, _settings_of(on), results, ("train", "stop", "discard"))
     _wire_results(handlers, on)
 
@@ -84,12 +84,20 @@ def _settings() -> Widgets:
         trunks = [*zoo.bundled(), *BACKBONES]
         on = {"trunk": menu("trunk", trunks, allow_custom_value=True, info="Bundled, or any timm name.")}
         on["stage1"] = menu("stage1", [(words, key) for key, words in STAGES.items()])
-        on |= {"views": slider("views", 1), "epochs": slider("epochs", 1)}
-        with gr.Row():
-            on |= {"lr": number("lr"), "weight_decay": number("weight_decay")}
-        on["init"] = menu("init", [(words, key) for key, words in STARTS.items()])
+        on["views"] = slider("views", 1)
         with gr.Row():
             on |= {"share": number("share"), "seed": number("seed")}
+        on["solver"] = menu("solver", [(words, key) for key, words in SOLVERS.items()])
+        with gr.Column(visible=default.solver == "sgd", elem_id="sgd-settings") as steps:
+            on["epochs"] = slider("epochs", 1)
+            with gr.Row():
+                on |= {"lr": number("lr"), "weight_decay": number("weight_decay")}
+            on["init"] = menu("init", [(words, key) for key, words in STARTS.items()])
+        # an optimum does not depend on them
+        on["solver"].change(
+            lambda solver: gr.Column(visible=solver == "sgd"), on["solver"], steps, api_visibility="private",
+            show_progress="hidden",
+        )  # fmt: skip
     return on
 
 
@@ -119,6 +127,7 @@ def _outcome() -> Widgets:
         on["differing"] = layout.gallery("The heads disagree: click one to compare", "differing", visible=True)
         with gr.Row():
             on["checkpoint"] = gr.DownloadButton("Checkpoint (.safetensors)", size="sm", elem_id="get-checkpoint")
+            on["heads"] = gr.DownloadButton("Its heads alone", size="sm", visible=False, elem_id="get-heads")
             on["card"] = gr.DownloadButton("Model card (.md)", size="sm", elem_id="get-card")
         on["command"] = layout.command_box("command")
         with gr.Accordion("Push to the Hub", open=False, elem_id="hub"):
@@ -143,7 +152,15 @@ def _wire_data(handlers: TrainHandlers, on: Widgets) -> None:
         "fn": named_outputs(handlers.plan, on), "inputs": _settings_of(on), "outputs": select(on, "preview samples go"),
         "show_progress": "hidden", "concurrency_limit": 2, "concurrency_id": "plan",
     }  # fmt: skip
-    for name in ("trunk", "views", "epochs", "share", "seed", "stage1"):  # the first gives the endpoint its name
+    for name in (
+        "trunk",
+        "views",
+        "epochs",
+        "share",
+        "seed",
+        "stage1",
+        "solver",
+    ):  # the first gives the endpoint its name
         on[name].change(**planned, trigger_mode="always_last", **endpoint("plan" if name == "trunk" else None))
     outputs = "preview samples class_name class_files"
     by_class = (on["add"].click, handlers.add_class, "class_name class_files", outputs, "add_class")

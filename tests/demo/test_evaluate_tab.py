@@ -22,7 +22,7 @@ from demo.train.handlers import TrainHandlers
 from demo.workspace.workspaces import Workspaces
 
 ASKED = (["localization", "fidelity"], 200, [], "", "", "standard", 0)
-TRAINING = ("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.25, 3)
+TRAINING = ("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.25, 3, "auto")
 
 
 @pytest.fixture

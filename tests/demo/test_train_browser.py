@@ -186,12 +186,12 @@ def test_a_checkpoint_can_be_dragged_back_in(visit, tmp_path):
 def test_programs_train_through_the_api(app, colours, child):
     client, other = Client(app.local_url, verbose=False), Client(app.local_url, verbose=False)
     client.predict(handle_file(colours), api_name="/bring_zip")
-    answer = client.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, api_name="/train")
+    answer = client.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto", api_name="/train")
     token = next(part["model"] for part in answer if isinstance(part, dict) and part.get("model"))
     labels = other.predict(handle_file(gr.get_image("lion.jpg")), token, api_name="/classify")  # whoever has the token
     assert {c["label"] for c in labels["confidences"]} == {HITS, "blue", "green"}
     with pytest.raises(Exception, match="bring them again"):
-        other.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, api_name="/train")
+        other.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto", api_name="/train")
 
 
 @pytest.mark.browser

@@ -16,7 +16,7 @@ def test_untouched_settings_are_the_command_lines_own():
 
 
 def test_only_what_was_changed_is_said_on_the_command_line():
-    changed = Settings.read("resnet50", 4.0, 12, "0.25", 0, "clone", "finetune", 0.5, 7)
+    changed = Settings.read("resnet50", 4.0, 12, "0.25", 0, "clone", "finetune", 0.5, 7, "sgd")
     words = changed.options()
     parsed = parser().parse_args(["train", "DATA", "--out", "x.safetensors", *words])
     parsed.trunk = parsed.model
@@ -38,6 +38,7 @@ def test_only_what_was_changed_is_said_on_the_command_line():
         ("seed", "x", "empty or not a number"),
         ("init", "--out=/etc/x", "no start"),
         ("stage1", "x", "first stage 'x'"),
+        ("solver", "adam", "no solver 'adam'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_a_sentence(name, value, says):

@@ -15,7 +15,7 @@ from demo.server.session import Session
 from demo.train.handlers import TrainHandlers
 from demo.workspace.workspaces import Workspaces
 
-DEFAULTS = ("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0)
+DEFAULTS = ("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto")
 
 
 @pytest.fixture

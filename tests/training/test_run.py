@@ -159,11 +159,26 @@ def test_imagenets_folders_are_known_by_their_wordnet_numbers(shuffled, tmp_path
     wnids = [info.index_to_label_name(k) for k in range(1000)]
     assert wnids == sorted(wnids)
     if shuffled:
-        wnids[0], wnids[1] = wnids[1], wnids[0]
-    images = ImageSet(tmp_path, (tmp_path / "a.jpg",), (7,), tuple(wnids))
+        wnids = wnids[7:] + wnids[:7]
+    images = ImageSet(tmp_path, (tmp_path / "a.jpg",), (wnids.index("n01514668"),), tuple(wnids))
     matched = zoo.matched(images, backbones.class_names(1000, native=True))
-    assert (matched is None) == shuffled
-    assert shuffled or (matched.classes[7], matched.labels) == ("cock", (7,))
+    assert (matched.classes[7], matched.labels) == ("cock", (7,))
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes", "labels"),
+    [
+        (("French_horn", "tench"), ("tench", "french horn", "cat"), (1, 0)),
+        (("n02128385", "leopard"), ("leopard", "n02128385"), (1, 0)),
+        (("a_b", "c"), ("A B", "a b", "c"), None),  # two classes differ by case alone
+        (("A B", "c"), ("A B", "a b", "c"), (0, 2)),
+        (("n02128385", "tench"), ("tench", "leopard"), None),  # not a model of ImageNet's
+    ],
+)
+def test_folders_are_matched_by_name(folders, classes, labels, tmp_path):
+    images = ImageSet(tmp_path, (tmp_path / "a", tmp_path / "b"), (0, 1), folders)
+    matched = zoo.matched(images, classes)
+    assert (matched and matched.labels) == labels
 
 
 def test_two_processes_make_the_file_of_one(job, tmp_path):
