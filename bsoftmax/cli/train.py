@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..training.finetuning import FinetuneConfig
 from ..training.job import STAGES, TrainRun
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     lower_priority(options.nice)
     if Path(options.out).suffix != ".safetensors":
         raise ValueError(f"Expected --out to end in .safetensors, got {options.out!r}.")
-    training, stop = _training(options), stop_requested(options.stop_file)
+    training, stop = training_options(options), stop_requested(options.stop_file)
     if options.events:
         print_events(lambda emit: train(training, emit, stop))
         return
@@ -45,18 +46,35 @@ def run(options: argparse.Namespace) -> None:
     print(f"wrote {training.out} (sha256 {file_hash(training.out)}), its card and its report beside it")
 
 
-def _training(options: argparse.Namespace) -> TrainRun:
+SGD_OPTIONS = {
+    "probe": {"epochs": "probe_epochs", "lr": "probe_lr"},
+    "branch": {name: name for name in ("epochs", "lr", "weight_decay", "init")},
+}  # options of a stage that SGD alone has
+
+
+def training_options(options: argparse.Namespace) -> TrainRun:
+    """The run that the command's options describe. Raises ValueError for options that contradict each other."""
     first = FinetuneConfig if options.stage1 == "finetune" else ProbeConfig
-    changed = {"epochs": options.probe_epochs, "lr": options.probe_lr, "solver": options.solver}
-    probe = first(seed=options.seed, **{name: value for name, value in changed.items() if value is not None})
-    branch = {
-        name: getattr(options, name) for name in ("views", "epochs", "lr", "weight_decay", "init", "seed", "solver")
-    }
+    probe = first(seed=options.seed, **_solved(options, "probe"))
+    branch = BranchConfig(views=options.views, seed=options.seed, **_solved(options, "branch"))
     return TrainRun(
         options.data, Path(options.out), cache_folder(options.cache), options.model, options.weights, options.classes,
-        options.stage1, probe, BranchConfig(**branch), options.share, options.seed,
-        options.images and Path(options.images), options.half, options.save == "heads", command=repeatable(options),
+        options.stage1, probe, branch, options.share, options.seed, options.images and Path(options.images),
+        options.half, options.save == "heads", command=repeatable(options),
     )  # fmt: skip
+
+
+def _solved(options: argparse.Namespace, stage: str) -> dict[str, Any]:
+    """The configuration of a stage: "auto" means SGD where one of SGD's own options is given.
+
+    Raises ValueError where an optimum is asked for with them.
+    """
+    named = {key: value for key, name in SGD_OPTIONS[stage].items() if (value := getattr(options, name)) is not None}
+    steps = {key for key, value in named.items() if value != "gauge"}
+    if options.solver == "lbfgs" and steps:
+        word = SGD_OPTIONS[stage][min(steps)].replace("_", "-")
+        raise ValueError(f"--{word} says how SGD steps, and an optimum has no steps: leave it out, or --solver sgd.")
+    return {**named, "solver": "sgd" if options.solver == "auto" and steps else options.solver}
 
 
 class TrainingPrinter(EventPrinter):
@@ -96,14 +114,15 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     )
     add("--probe-lr", type=float, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
     add("--views", type=int, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
-    add("--epochs", type=int, default=BranchConfig.epochs, help="of the branch; default %(default)s")
-    add("--lr", type=float, default=BranchConfig.lr, help="of the branch; default %(default)s")
-    add("--weight-decay", type=float, default=BranchConfig.weight_decay, help="of the branch; default %(default)s")
+    add("--epochs", type=int, help=f"of the branch by SGD; default {BranchConfig.epochs}")
+    add("--lr", type=float, help=f"of the branch by SGD; default {BranchConfig.lr}")
+    add("--weight-decay", type=float, help=f"of the branch by SGD; default {BranchConfig.weight_decay}")
     add(
-        "--solver", choices=SOLVERS, default=BranchConfig.solver,
-        help="sgd, the paper's recipe; lbfgs: linear heads at their optimum; auto, the default: that where possible",
+        "--solver", choices=SOLVERS, default="auto",
+        help="lbfgs: linear heads at their optimum; sgd, as the paper does; auto, the default: the optimum where "
+        "it can be had and nothing is said of epochs or rates",
     )  # fmt: skip
-    add("--init", choices=INITS, default=BranchConfig.init, help="of the branch; gauge: made as `calibrate` does")
+    add("--init", choices=INITS, help="of the branch by SGD; gauge: made as `calibrate` does")
     add("--share", type=float, default=0.2, help="of images for validation, where the data names none")
     add("--seed", type=int, default=0)
     add("--images", help="where the images are, when they are not beside the lists that name them")

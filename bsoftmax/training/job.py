@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .loop import BranchConfig, Epoch, ProbeConfig
 from .vectors import Vectors
 
 STAGES = ("probe", "finetune")
+_PROBE, _BRANCH = ProbeConfig(solver="auto"), BranchConfig(solver="auto")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class TrainRun:
     weights: str = "hub"
     classes: str = "auto"
     stage1: str = "probe"
-    probe: BranchConfig = field(default_factory=ProbeConfig)  # of stage 1; a FinetuneConfig for "finetune"
-    branch: BranchConfig = field(default_factory=BranchConfig)
+    probe: BranchConfig = _PROBE  # of stage 1; a FinetuneConfig for "finetune"
+    branch: BranchConfig = _BRANCH
     share: float = 0.2
     seed: int = 0
     images: Path | None = None

@@ -38,7 +38,7 @@ class BranchConfig:
     init: str = "fresh"
     seed: int = 0
     decay: str = "cosine"
-    solver: str = "auto"
+    solver: str = "sgd"
 
     def __post_init__(self) -> None:
         """Raises ValueError for a configuration that cannot train."""

@@ -28,7 +28,7 @@ class Settings:
     stage1: str = "probe"
     share: float = 0.2
     seed: int = 0
-    solver: str = BranchConfig.solver
+    solver: str = "auto"
 
     def __post_init__(self) -> None:
         if self.trunk not in zoo.bundled():

@@ -9,9 +9,9 @@ import signal
 import pytest
 import torch
 from PIL import Image
-from toys import coloured
+from toys import coloured, refusal
 
-from bsoftmax.cli import console, pretrain
+from bsoftmax.cli import console, parser, pretrain, train
 from bsoftmax.models import checkpoints
 from bsoftmax.models.dual_branch import DualBranch
 from bsoftmax.training import pretraining
@@ -68,6 +68,30 @@ def test_train_options_reach_the_training(run):
     assert torch.equal(model.sigmoid.weight, model.softmax.weight)  # cloned, and not moved by a learning rate of 0
     stored = checkpoints.read("new.safetensors")[0]
     assert stored["trunk.net.conv1.0.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("words", "probe", "branch"),
+    [
+        ([], "auto", "auto"),
+        (["--epochs", "3"], "auto", "sgd"),
+        (["--probe-lr", "0.1"], "sgd", "auto"),
+        (["--init", "clone"], "auto", "sgd"),
+        (["--init", "gauge"], "auto", "auto"),
+        (["--solver", "lbfgs"], "lbfgs", "lbfgs"),
+        (["--solver", "sgd"], "sgd", "sgd"),
+        (["--solver", "lbfgs", "--lr", "0.1"], None, "--lr says how SGD steps"),
+        (["--solver", "lbfgs", "--probe-epochs", "9"], None, "--probe-epochs says how SGD steps"),
+    ],
+)
+def test_naming_epochs_or_rates_means_sgd(words, probe, branch):
+    options = parser().parse_args(["train", "data", "--out", "x.safetensors", *words])
+    options.words = ["train", "data"]
+    if probe is None:
+        assert branch in refusal(lambda: train.training_options(options))
+    else:
+        made = train.training_options(options)
+        assert (made.probe.solver, made.branch.solver) == (probe, branch)
 
 
 def test_other_classes_get_a_softmax_head_of_their_own(run, folder):

@@ -170,7 +170,8 @@ def test_imagenets_folders_are_known_by_their_wordnet_numbers(shuffled, tmp_path
     [
         (("French_horn", "tench"), ("tench", "french horn", "cat"), (1, 0)),
         (("n02128385", "leopard"), ("leopard", "n02128385"), (1, 0)),
-        (("a_b", "c"), ("A B", "a b", "c"), None),  # two classes differ by case alone
+        (("A_b", "c"), ("A B", "a-b", "c"), (0, 2)),
+        (("A_b", "c"), ("A B", "a B", "c"), None),  # two classes differ by case alone
         (("A B", "c"), ("A B", "a b", "c"), (0, 2)),
         (("n02128385", "tench"), ("tench", "leopard"), None),  # not a model of ImageNet's
     ],
