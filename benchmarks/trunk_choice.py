@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import timing  # noqa: F401  (puts the repository on the path)
 from bundled import interval, rows
+from timm.data.imagenet_info import ImageNetInfo
+from wild20_in_imagenet import IN_IMAGENET, in_imagenet
 
 from bsoftmax import View, class_map, open_model
 from bsoftmax.cams.distortions import box_iou
 from bsoftmax.data.sets import read_class_folders
 from bsoftmax.images import render
 from bsoftmax.images.read import read_rgb
-from bsoftmax.models import zoo
 from bsoftmax.models.dual_branch import DualBranch
 
 EACH = 20
@@ -85,19 +86,12 @@ def on_boxes(model, crop, folder, number):
     return top1, found
 
 
-def known(data, classes):
-    """wild20/val of ImageNet's classes, EACH of every class, and the number of each of their names."""
-    val = read_class_folders(data / "wild20" / "val")
-    number = {}
-    for name in val.classes:
-        matched = zoo.matched(replace(val, classes=(name,), labels=(), paths=(), names=()), classes)
-        if matched is not None:
-            number[name] = next(k for k, c in enumerate(classes) if c.casefold() == name.replace("_", " ").casefold())
+def some_of_each(images):
+    """The first EACH photographs of every class."""
     keep = []
-    for n, name in enumerate(val.classes):
-        keep += [i for i, k in enumerate(val.labels) if k == n and name in number][:EACH]
-    kept = val.subset(keep)
-    return replace(kept, labels=tuple(number[val.classes[k]] for k in kept.labels), classes=classes), number
+    for k in sorted(set(images.labels)):
+        keep += [n for n, label in enumerate(images.labels) if label == k][:EACH]
+    return images.subset(keep)
 
 
 def shown(hits):
@@ -110,7 +104,9 @@ def main():
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
     options = parser.parse_args()
     whole = open_model("imagenet")
-    images, number = known(options.data, whole.classes)
+    images = some_of_each(in_imagenet(read_class_folders(options.data / "wild20" / "val")))
+    info = ImageNetInfo()
+    number = {name: info.label_names().index(wnid) for name, wnid in IN_IMAGENET.items()}
     print(f"| stride | size | crop | F | top-1, wild20/val, n={len(images)} | top-1, boxes | GT-known Loc |")
     print("|--:|--:|--:|--|--:|--:|--:|", flush=True)
     for stride, size, crop in CASES:

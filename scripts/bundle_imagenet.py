@@ -21,11 +21,13 @@ from pathlib import Path
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.data.imagenet_info import ImageNetInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from bsoftmax.data.sets import ImageSet, read_class_folders
+from wild20_in_imagenet import in_imagenet
+
+from bsoftmax.data.sets import read_class_folders
 from bsoftmax.models import DualBranch
 from bsoftmax.models.gauge import Gauge
 from bsoftmax.training import gauge as fitting
@@ -36,13 +38,6 @@ from bsoftmax.utils.files import file_hash
 TRUNK, TIMM = "efficientnet_lite0", "tf_efficientnet_lite0"
 VIEWS = 10
 ROUNDED = 12_000  # numbers in a tensor, from which on it is stored in half precision
-IN_IMAGENET = {  # wild20's classes that ImageNet has: WordNet IDs
-    "african_leopard": "n02128385", "cassette_player": "n02979186", "chain_saw": "n03000684", "cheetah": "n02130308",
-    "church": "n03028079", "english_springer": "n02102040", "french_horn": "n03394916", "garbage_truck": "n03417042",
-    "gas_pump": "n03425413", "golf_ball": "n03445777", "jaguar": "n02128925", "lion": "n02129165",
-    "parachute": "n03888257", "puma": "n02125311", "snow_leopard": "n02128757", "tench": "n01440764",
-    "tiger": "n02129604",
-}  # fmt: skip
 
 
 def public_weights() -> tuple[Path, dict[str, torch.Tensor]]:
@@ -65,16 +60,6 @@ def opened(tensors: dict[str, torch.Tensor]) -> DualBranch:
     with tempfile.TemporaryDirectory() as folder:
         save_file(tensors, Path(folder) / "weights.safetensors")
         return DualBranch.pretrained(TRUNK, Path(folder) / "weights.safetensors")
-
-
-def in_imagenet(images: ImageSet) -> ImageSet:
-    """The images of wild20 whose classes ImageNet has, under the thousand labels."""
-    info = ImageNetInfo()
-    number = {info.index_to_label_name(k): k for k in range(1000)}
-    keep = [n for n, k in enumerate(images.labels) if images.classes[k] in IN_IMAGENET]
-    kept = images.subset(keep)
-    labels = tuple(number[IN_IMAGENET[images.classes[k]]] for k in kept.labels)
-    return dataclasses.replace(kept, labels=labels, classes=tuple(map(str, range(1000))))
 
 
 def main() -> None:

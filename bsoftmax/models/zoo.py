@@ -52,15 +52,14 @@ def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", u
 
 
 def matched(images: ImageSet, classes: tuple[str, ...]) -> ImageSet | None:
-    """The set with a model's labels; None when one of its classes is not among the model's.
+    """The set with a model's labels; None when a class of one of its images is not among the model's.
 
     Names may differ in case, and in underscores for spaces; classes of ImageNet-1K may be named by their WordNet IDs.
     """
     number = _numbers(classes)
     found = [number.get(name, number.get(_plain(name), -1)) for name in images.classes]
-    if -1 in found:
-        return None
-    return dataclasses.replace(images, labels=tuple(found[k] for k in images.labels), classes=classes)
+    labels = tuple(found[k] for k in images.labels)
+    return None if -1 in labels else dataclasses.replace(images, labels=labels, classes=classes)
 
 
 def _numbers(classes: tuple[str, ...]) -> dict[str, int]:

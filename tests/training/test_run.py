@@ -173,6 +173,8 @@ def test_imagenets_folders_are_known_by_their_wordnet_numbers(shuffled, tmp_path
         (("A_b", "c"), ("A B", "a-b", "c"), (0, 2)),
         (("A_b", "c"), ("A B", "a B", "c"), None),  # two classes differ by case alone
         (("A B", "c"), ("A B", "a b", "c"), (0, 2)),
+        (("tench", "carp", "dog"), ("dog", "carp", "tench"), (2, 1)),
+        (("tench", "carp", "dog"), ("carp", "tench"), (1, 0)),  # no image is a dog
         (("n02128385", "tench"), ("tench", "leopard"), None),  # not a model of ImageNet's
     ],
 )
