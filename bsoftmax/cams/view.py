@@ -26,6 +26,7 @@ class View:
         self.F, self.tokens = model.features(x)
         self.weights: dict[str, Tensor] = {}  # alpha of class-free methods
         self._masked: Tensor | None = None
+        self._masked_rows: list[Tensor] = []  # of `_run_masked`, which may be interrupted and go on later
 
     @cached_property
     def h(self) -> Tensor:
@@ -43,7 +44,8 @@ class View:
     def masked(self, tick: Tick | None = None) -> Tensor:
         """Penultimate vectors [B,N,N_pen] of x times each of its own maps, upsampled and min-maxed (Score-CAM, Eq. 7).
 
-        Runs the trunk N times for each image; the result is cached, for all heads and classes.
+        Runs the trunk N times for each image; the result is cached, for all heads and classes. When `tick` raises an
+        exception, what was computed is kept and the next call goes on from there.
         """
         if self._masked is None:
             self._masked = self._run_masked(tick)
@@ -56,16 +58,16 @@ class View:
 
     @torch.no_grad()
     def _run_masked(self, tick: Tick | None) -> Tensor:
-        B, N = self.F.shape[:2]
-        rows = []
-        for b in range(B):
-            for start in range(0, N, CHUNK):
-                masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], self.x.shape[2:], mode="bilinear")
-                low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-                masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
-                rows.append(self.model.neck(*self.model.features(self.x[b, None] * masks)))
-                if tick:
-                    tick(b * N + start + len(masks), B * N)
+        (B, N), rows = self.F.shape[:2], self._masked_rows
+        chunks = [(b, start) for b in range(B) for start in range(0, N, CHUNK)]
+        for b, start in chunks[len(rows) :]:
+            masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], self.x.shape[2:], mode="bilinear")
+            low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+            masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
+            rows.append(self.model.neck(*self.model.features(self.x[b, None] * masks)))
+            if tick:
+                tick(b * N + start + len(masks), B * N)
+        self._masked_rows = []
         return torch.cat(rows).reshape(B, N, -1)
 
     @torch.no_grad()

@@ -17,10 +17,13 @@ from bsoftmax.cams import unavailable
 from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
 
+from .lanes import SlowLane
 from .user_models import UserModels, is_user_model
 
 SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
-MAX_ANALYSES = 24  # photographs whose features are kept (0.4 MB each for the bundled model, 1.6 MB for ResNet-50)
+MAX_ANALYSES = 48  # photographs whose features are kept (about 3 MB each with the picture itself)
+MAX_PHOTOGRAPHS = 10_000  # whose place on the disk is known, so that they can be analysed again
+QUICK = 4  # quick computations at once; more would only take turns
 MAX_MODELS = 4  # open at once
 
 T = TypeVar("T")
@@ -111,8 +114,10 @@ class Session:
     """Models and analyses; neither changes once it is made."""
 
     def __init__(self) -> None:
-        self._models, self._analyses = Store(MAX_MODELS), Store(MAX_ANALYSES)
+        self._models, self._analyses, self._lock = Store(MAX_MODELS), Store(MAX_ANALYSES), threading.Lock()
+        self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
+        self.slow, self.quick = SlowLane(), threading.BoundedSemaphore(QUICK)
 
     def model_names(self) -> list[str]:
         """The models in everybody's menu."""
@@ -138,6 +143,7 @@ class Session:
             raise ValueError("That picture is no longer on the server: upload it again.") from None
         sha = fingerprint(data)
         key = f"{model_name}|{sha}"
+        self._remember(key, str(path), model_name)
 
         def make() -> Analysis:
             image = read_rgb(data, SHOWN_SIDE)
@@ -147,8 +153,17 @@ class Session:
         return self._analyses.get(key, make)
 
     def cached_analysis(self, key: str) -> Analysis:
-        """An analysis by its key. Raises ValueError when it is no longer in the cache."""
+        """An analysis by its key; one that has left the cache is made again. Raises ValueError for an unknown key."""
         analysis = self._analyses.peek(key)
-        if analysis is None:
-            raise ValueError("This picture has left the server's memory: choose it again.")
-        return analysis
+        if analysis is not None:
+            return analysis
+        if key not in self._photographs:
+            raise ValueError("This picture is no longer on the server: choose it again.")
+        return self.analysis(*self._photographs[key])
+
+    def _remember(self, key: str, path: str, model_name: str) -> None:
+        with self._lock:
+            self._photographs[key] = path, model_name
+            self._photographs.move_to_end(key)
+            while len(self._photographs) > MAX_PHOTOGRAPHS:
+                self._photographs.popitem(last=False)

@@ -75,6 +75,24 @@ def test_perturbing_in_chunks_changes_nothing_and_reports_progress(monkeypatch):
         assert seen == [(4, 12), (6, 12), (10, 12), (12, 12)]
 
 
+def test_an_interrupted_score_cam_goes_on_where_it_was(monkeypatch):
+    model, x = model_of("mlp"), images()
+    whole = explain(model, x, K, "scorecam")
+    monkeypatch.setattr("bsoftmax.cams.view.CHUNK", 4)
+    view = View(model, x)
+
+    def interrupted(done, of):
+        if done == 6:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        class_map(view.evidence("sigmoid", K), "scorecam", tick=interrupted)
+    assert not view.has_masked
+    with counted(model) as calls:
+        close(class_map(view.evidence("sigmoid", K), "scorecam"), whole)
+    assert sum(calls) == 6  # the other image's
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_what_was_asked_before_does_not_show_in_the_next_answer(method):
     """One view keeps weights by method: clamp, source, class and head must not leak from one question to another."""

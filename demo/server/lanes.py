@@ -1,0 +1,106 @@
+"""The lane of slow computations: one after another, on a thread of low priority, beside the page's quick ones."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Waiting
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bsoftmax.cams.view import Tick
+
+T = TypeVar("T")
+MOST = 8  # computations that run or wait, of all sessions together
+NICENESS = 10
+POLL = 0.2  # seconds
+
+
+class StoppedError(ValueError):
+    """The visitor stopped a computation, left, or asked for another."""
+
+
+@dataclass
+class Ticket:
+    """A computation that runs or waits."""
+
+    owner: str | None
+    stopped: bool = False
+
+
+class SlowLane:
+    """Slow computations of all sessions, at most one of each session, one at a time."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._tickets: list[Ticket] = []
+        self._pool = ThreadPoolExecutor(1, "slow", initializer=_lower_priority)
+
+    def run(
+        self, owner: str | None, work: Callable[[Tick], T], tick: Tick | None = None,
+        waiting: Callable[[int], None] = lambda ahead: None,
+    ) -> T:  # fmt: skip
+        """What `work(tick)` returns, after its turn; `waiting` is told how many are ahead. The session's last ends.
+
+        Raises StoppedError when it was stopped, ValueError when too many wait.
+        """
+        ticket = self._enter(owner)
+
+        def checked(done: int, total: int) -> None:
+            if ticket.stopped:
+                raise StoppedError("Stopped. What was computed is kept and used the next time.")
+            if tick:
+                tick(done, total)
+
+        def job() -> T:
+            checked(0, 1)
+            return work(checked)
+
+        future = self._pool.submit(contextvars.copy_context().run, job)  # Gradio's progress bar is in the context
+        try:
+            while True:
+                try:
+                    return future.result(timeout=POLL)
+                except Waiting:
+                    if ticket.stopped:
+                        future.cancel()
+                    elif ahead := self._ahead(ticket):
+                        waiting(ahead)
+                except CancelledError:
+                    raise StoppedError("Stopped.") from None
+        finally:
+            ticket.stopped = True  # also when the visitor's own thread is interrupted
+            with self._lock:
+                self._tickets.remove(ticket)
+
+    def stop(self, owner: str | None) -> None:
+        """Ends the computation of one session, wherever it stands."""
+        with self._lock:
+            for ticket in self._tickets:
+                if ticket.owner == owner:
+                    ticket.stopped = True
+
+    def _enter(self, owner: str | None) -> Ticket:
+        if owner:
+            self.stop(owner)
+        with self._lock:
+            if sum(not ticket.stopped for ticket in self._tickets) >= self._most:
+                raise ValueError(
+                    f"{self._most} slow computations wait already: choose a quick method, or try again in a minute."
+                )
+            self._tickets.append(Ticket(owner))
+            return self._tickets[-1]
+
+    def _ahead(self, ticket: Ticket) -> int:
+        with self._lock:
+            return sum(not other.stopped for other in self._tickets[: self._tickets.index(ticket)])
+
+
+def _lower_priority() -> None:
+    """Of this thread alone, on Linux."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
