@@ -19,7 +19,8 @@ from ..distort import panel
 from ..server.session import Analysis, Session, fingerprint
 from ..server.user_models import is_user_model
 from . import exports
-from .present import Presented, method_choices, present, ranked_classes
+from .classes import ranked_classes
+from .present import Presented, method_choices, predicted, present
 
 EXAMPLES = ("cheetah1.jpg", "lion.jpg", "tower.jpg")
 
@@ -69,7 +70,7 @@ class Handlers:
             return self._shown(analysis, link["class"], link["method"])
         if method not in analysis.methods or cam_methods.takes_seconds(analysis.model, method):
             method = cam_methods.default(analysis.model)
-        return self._shown(analysis, ranked_classes(analysis)[0][1], method)
+        return self._shown(analysis, predicted(analysis), method)
 
     @error_notices
     def explain(
@@ -117,9 +118,10 @@ class Handlers:
         if is_user_model(wanted.get("model", "")):
             raise ValueError("A link cannot open a model of one's own: open its checkpoint under Model.")
         analysis = self.session.analysis(photo, wanted.get("model", zoo.DEFAULT))
-        classes, allowed = ranked_classes(analysis), analysis.methods
-        k = analysis.model.class_number(wanted["class"]) if "class" in wanted else classes[0][1]
-        method = wanted.get("method") if wanted.get("method") in allowed else cam_methods.default(analysis.model)
+        k = analysis.model.class_number(wanted["class"]) if "class" in wanted else predicted(analysis)
+        method = (
+            wanted.get("method") if wanted.get("method") in analysis.methods else cam_methods.default(analysis.model)
+        )
         link = {"key": analysis.key, "class": k, "method": method}
         return photo, analysis.model_name, analysis.model_name, *self._shown(analysis, k, method), link
 

@@ -15,8 +15,7 @@ from bsoftmax.cams.view import Tick
 
 from ..distort import panel
 from ..server.session import Analysis
-
-TOP = 5
+from .classes import TOP, readable
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,9 @@ class Presented:
     rows: bytes | None = None
 
 
-def readable(name: str) -> str:
-    """A class name without underscores."""
-    return name.replace("_", " ")
-
-
-def ranked_classes(analysis: Analysis) -> list[tuple[str, int]]:
-    """(name, number) of every class, the softmax head's first choices first, then by the alphabet."""
-    classes = analysis.model.classes
-    order = analysis.view.logits("softmax")[0].argsort(descending=True).tolist()
-    rest = sorted(order[TOP:], key=lambda k: readable(classes[k]).lower())
-    return [(readable(classes[k]), k) for k in [*order[:TOP], *rest]]
+def predicted(analysis: Analysis) -> int:
+    """The softmax head's first choice."""
+    return int(analysis.view.logits("softmax")[0].argmax())
 
 
 def method_choices(model: DualBranch) -> list[tuple[str, str]]:
@@ -56,7 +47,7 @@ def present(
     Raises ValueError for an unknown method or one that this head does not allow.
     """
     if k is None:
-        k = int(analysis.view.logits("softmax")[0].argmax())
+        k = predicted(analysis)
     method = cam_methods.find(method or cam_methods.default(analysis.model)).key
     columns: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []

@@ -17,8 +17,9 @@ from ..components.inputs import Menu, Photo, endpoint, named_outputs
 from ..distort import panel
 from ..server.session import Session
 from . import exports
+from .classes import ranked_classes
 from .handlers import EXAMPLES, Handlers, to_browser
-from .present import method_choices, present, ranked_classes
+from .present import method_choices, present
 from .user_models import UserModelHandlers
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..compare.present import readable
+from ..compare.classes import readable
 from ..components.files import copy_to_cache, gallery_items
 from ..components.inputs import error_notices
 from ..components.report import ReportData
