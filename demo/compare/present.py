@@ -17,6 +17,11 @@ from ..distort import panel
 from ..server.session import Analysis
 from .classes import TOP, readable
 
+NOTHING = (
+    "The branch finds none of its classes here, which a softmax cannot say: it shares 100 % among them whatever the "
+    "photograph."
+)
+
 
 @dataclass(frozen=True)
 class Presented:
@@ -122,13 +127,30 @@ def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
     top = top if k in top else [*top[:-1], k]
     texts = {j: f"{scores[j]:+.1f}" if source == "log-odds" else f"{p[j]:.2f}" for j in top}
     return {
+        **found(analysis, source),
         "bars": [{"name": readable(classes[j]), "value": p[j].item(), "text": texts[j]} for j in top],
         "bars_label": SOURCES[source].answer,
         "score_text": f"{'log-odds' if source == 'log-odds' else 'logit'} {scores[k]:.2f}",
     }
 
 
+def found(analysis: Analysis, source: str) -> dict[str, Any]:
+    """How many classes a sigmoid branch gives a probability of 0.5 or more, which softmax cannot say, and in words."""
+    if SOURCES[source].branch == "softmax":
+        return {}
+    logits = analysis.view.logits(SOURCES[source].branch)[0]
+    count = int((logits >= 0).sum())
+    return {"found": count, "found_text": f"The branch finds {count or 'none'} of its {len(logits)} classes here."}
+
+
 def caption(analysis: Analysis, k: int, method: str) -> str:
+    """What the frames show and what to look for, and whether the branch finds nothing at all."""
+    if analysis.model.sigmoid is None or found(analysis, "sigmoid")["found"]:
+        return _what_is_shown(analysis, k, method)
+    return f"{_what_is_shown(analysis, k, method)} {NOTHING}"
+
+
+def _what_is_shown(analysis: Analysis, k: int, method: str) -> str:
     """One sentence: what the frames show and what to look for."""
     classes = analysis.model.classes
     p = analysis.view.logits("softmax").softmax(1)[0]

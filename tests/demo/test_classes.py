@@ -26,8 +26,8 @@ def test_the_first_five_come_first_and_the_rest_by_the_alphabet(model):
     rest = [NAMES[k] for _, k in entries[5:]]
     assert sorted(rest) == rest
     assert sorted(k for _, k in entries) == list(range(len(NAMES)))
-    assert dict((k, text) for text, k in entries)[2] == "cab (hack, taxi, taxicab)"
-    assert dict((k, text) for text, k in entries)[3] == "golf ball"
+    assert {k: text for text, k in entries}[2] == "cab (hack, taxi, taxicab)"
+    assert {k: text for text, k in entries}[3] == "golf ball"
 
 
 def test_a_label_holds_what_fits_and_nothing_twice():
@@ -51,3 +51,19 @@ def test_handlers_take_a_synonym_and_show_the_short_name(session, model):
     assert value.info["class"] == "cougar"
     bars = {bar["name"] for column in value.info["columns"] for bar in column["bars"]}
     assert bars <= {name.replace("_", " ") for name in NAMES}
+
+
+@pytest.mark.browser
+def test_the_menu_is_searched_by_another_name(browse, app, session, model):
+    session._models.get("efficientnet_lite0", lambda: model)
+    page = browse(f"{app.local_url}?model=efficientnet_lite0&example=lion.jpg&class=taxi", "#compare")
+    page.wait_for_function("document.querySelector('#compare')?.innerText.includes('Evidence for cab')")
+    page.wait_for_function("document.querySelector('#class input').value.startsWith('cab (')")
+    box = page.locator("#class input")
+    box.click()
+    box.fill("")
+    box.press_sequentially("puma", delay=60)
+    page.wait_for_function("document.querySelectorAll('li[role=option]').length === 1")
+    box.press("Enter")
+    page.wait_for_function("document.querySelector('#compare').innerText.includes('Evidence for cougar')")
+    assert box.input_value() == "cougar (puma, catamount, mountain lion, painter, panther)"
