@@ -11,12 +11,18 @@ from PIL import Image
 from toys import coloured
 
 from bsoftmax import View
+from demo.components.canvas import STATIC
 from demo.server.session import Analysis
 
 LION = gr.get_image("lion.jpg")
 SHOTS = ROOT / "screenshots"
 MARKUP = "<img src=x onerror=alert(1)> ${7*7}"  # without a slash, so that a folder may be named so
 HITS = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"  # says so where a browser runs it
+
+SCRIPTS_OF_READOUT = "".join(
+    (STATIC / name).read_text(encoding="utf-8")
+    for name in ("components/maps.js", "distort/distort.js", "components/readout.js")
+)
 
 
 def ask(owner="anna"):

@@ -1,7 +1,8 @@
 """The dual-branch model: a frozen classifier with a sigmoid branch beside its softmax head.
 
 `backbones` is the registry of trunks and `surgery` splits networks into trunk, neck and classifier; `heads` has necks
-and classifiers, `losses` Eq. 12, `dual_branch` the model, `checkpoints` its files, `zoo` opens models by name.
+and classifiers, `losses` Eq. 12, `class_names` what else classes are called, `dual_branch` the model, `checkpoints` its
+files, `zoo` opens models by name.
 May import data, images and utils.
 """
 

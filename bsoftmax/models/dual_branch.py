@@ -17,6 +17,7 @@ from ..images.read import square
 from . import backbones, checkpoints
 from .backbones import Parts
 from .bundled import BUNDLED, bundled
+from .class_names import find_class
 from .gauge import Gauge
 from .heads import clone_head, resized
 from .model_card import card
@@ -63,16 +64,8 @@ class DualBranch(
         return next(self.trunk.parameters()).device
 
     def class_number(self, name: str | int) -> int:
-        """The label of a class given by number or name. Raises ValueError for an unknown one, with some names."""
-        text = str(name).strip().lower()
-        if text.isdecimal() and int(text) < len(self.classes):
-            return int(text)
-        lowered = [c.lower() for c in self.classes]
-        for candidate in (text, text.replace(" ", "_")):
-            if candidate in lowered:
-                return lowered.index(candidate)
-        some = ", ".join([c for c in self.classes if text and text in c.lower()][:5] or self.classes[:5])
-        raise ValueError(f"This model has no class {str(name)!r} among its {len(self.classes)}; some are: {some}.")
+        """The label of a class given by number, name or another name of ImageNet's. Raises as `find_class` does."""
+        return find_class(self.classes, name)
 
     def classifier(self, branch: str) -> nn.Module:
         """The "softmax" or the "sigmoid" classifier. Raises ValueError when the branch has not been trained."""

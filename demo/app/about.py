@@ -25,6 +25,9 @@ such freedom: each class's weights are pinned in size and in sign. This page dra
   *signed* keeps what speaks against the class.
 - The *clamp* keeps positive weights only. The paper applies it to the sigmoid branch and not to softmax; switch it on
   for both to see whether the head or the clamp makes the difference.
+- *Difference* is the sigmoid branch's map minus the softmax head's, each as it is shown (with its clamp and its
+  distortion), without its negative part, over its own maximum: from -1 (blue: softmax only) to 1 (red: branch only).
+- The branch *finds* a class where its sigmoid is 0.5 or more: several at once, or none, which softmax cannot say.
 - The box is what lies above the threshold: the largest connected part.
 
 ## Does the branch help?

@@ -30,6 +30,7 @@ CSS = """
 #heading p { margin: 0; color: var(--body-text-color-subdued); }
 #controls { gap: var(--layout-gap); }
 #photo .image-container, #photo .image-frame { max-height: 240px; }
+#class input { text-overflow: ellipsis; padding-right: 1.5rem; }
 .fetcher { position: absolute !important; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 button[role="tab"].selected { color: var(--primary-700) !important; }
 .dark button[role="tab"].selected { color: var(--primary-300) !important; }
@@ -38,7 +39,9 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   grid-template: none !important;
   grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)) !important;
 }
-#own-examples .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important; }
+:is(#examples, #own-examples) .grid-container {
+  grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important;
+}
 :is(#differing, #evaluate-best, #evaluate-worst) .grid-container {
   grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important;
 }

@@ -13,7 +13,8 @@ from bsoftmax.images.figures import Panel, Row, figure
 
 from ..components.files import write_to_cache
 from ..server.session import Analysis
-from .present import Presented, present, readable
+from .classes import readable
+from .present import Presented, present
 
 FILES = {"figure.png": "Figure, PNG", "figure.pdf": "Figure, PDF", "maps.npz": "Raw maps, NPZ"}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,15 +11,14 @@ from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
 
 from ..components.canvas import MapData, pack_maps
-from ..components.files import bytes_to_cache, copy_to_cache, image_to_cache
+from ..components.files import bytes_to_cache, image_to_cache
 from ..components.inputs import error_notices
 from ..distort import panel
-from ..server.session import Analysis, Session, fingerprint
+from ..server.session import Analysis, Session
 from ..server.user_models import is_user_model
-from . import exports
-from .present import Presented, method_choices, present, ranked_classes
-
-EXAMPLES = ("cheetah1.jpg", "lion.jpg", "tower.jpg")
+from . import examples, exports
+from .classes import ranked_classes
+from .present import Presented, method_choices, predicted, present
 
 
 def to_browser(analysis: Analysis, shown: Presented) -> MapData:
@@ -32,12 +29,9 @@ def to_browser(analysis: Analysis, shown: Presented) -> MapData:
     for name, content in contents.items():
         if content is not None:
             files[name.split(".")[0]] = {"path": bytes_to_cache(name, content)}
-    return MapData(info={**shown.info, "scales": scales, "example": _examples().get(analysis.fingerprint)}, **files)
-
-
-@cache
-def _examples() -> dict[str, str]:
-    return {fingerprint(Path(gr.get_image(name)).read_bytes()): name for name in EXAMPLES}
+    return MapData(
+        info={**shown.info, "scales": scales, "example": examples.names().get(analysis.fingerprint)}, **files
+    )
 
 
 class Handlers:
@@ -69,7 +63,7 @@ class Handlers:
             return self._shown(analysis, link["class"], link["method"])
         if method not in analysis.methods or cam_methods.takes_seconds(analysis.model, method):
             method = cam_methods.default(analysis.model)
-        return self._shown(analysis, ranked_classes(analysis)[0][1], method)
+        return self._shown(analysis, predicted(analysis), method)
 
     @error_notices
     def explain(
@@ -106,20 +100,24 @@ class Handlers:
         return exports.distorted(analysis, k, method, distortion, kind, ticker(progress, "frames"))
 
     @error_notices
+    def choose_example(self, event: gr.SelectData) -> str:
+        """The path of the example that was clicked."""
+        return examples.path_of(examples.available()[int(event.index)].name)
+
+    @error_notices
     def open_link(self, request: gr.Request) -> tuple[Any, ...]:
         """Restores example, model, class and method from the address of the page; skips what is not in it."""
         wanted = dict(request.query_params)
         if not wanted.keys() & {"model", "method", "class", "example"}:
             return (gr.skip(),) * 7
-        name = wanted.get("example", EXAMPLES[0])
-        photo = gr.get_image(name if name in EXAMPLES else EXAMPLES[0])
-        photo = copy_to_cache(photo)
+        photo = examples.path_of(wanted.get("example"))
         if is_user_model(wanted.get("model", "")):
             raise ValueError("A link cannot open a model of one's own: open its checkpoint under Model.")
         analysis = self.session.analysis(photo, wanted.get("model", zoo.DEFAULT))
-        classes, allowed = ranked_classes(analysis), analysis.methods
-        k = analysis.model.class_number(wanted["class"]) if "class" in wanted else classes[0][1]
-        method = wanted.get("method") if wanted.get("method") in allowed else cam_methods.default(analysis.model)
+        k = analysis.model.class_number(wanted["class"]) if "class" in wanted else predicted(analysis)
+        method = (
+            wanted.get("method") if wanted.get("method") in analysis.methods else cam_methods.default(analysis.model)
+        )
         link = {"key": analysis.key, "class": k, "method": method}
         return photo, analysis.model_name, analysis.model_name, *self._shown(analysis, k, method), link
 

@@ -15,8 +15,12 @@ from bsoftmax.cams.view import Tick
 
 from ..distort import panel
 from ..server.session import Analysis
+from .classes import TOP, readable
 
-TOP = 5
+NOTHING = (
+    "The branch finds none of its classes here, which a softmax cannot say: it shares 100 % among them whatever the "
+    "photograph."
+)
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,9 @@ class Presented:
     rows: bytes | None = None
 
 
-def readable(name: str) -> str:
-    """A class name without underscores."""
-    return name.replace("_", " ")
-
-
-def ranked_classes(analysis: Analysis) -> list[tuple[str, int]]:
-    """(name, number) of every class, the softmax head's first choices first, then by the alphabet."""
-    classes = analysis.model.classes
-    order = analysis.view.logits("softmax")[0].argsort(descending=True).tolist()
-    rest = sorted(order[TOP:], key=lambda k: readable(classes[k]).lower())
-    return [(readable(classes[k]), k) for k in [*order[:TOP], *rest]]
+def predicted(analysis: Analysis) -> int:
+    """The softmax head's first choice."""
+    return int(analysis.view.logits("softmax")[0].argmax())
 
 
 def method_choices(model: DualBranch) -> list[tuple[str, str]]:
@@ -56,7 +52,7 @@ def present(
     Raises ValueError for an unknown method or one that this head does not allow.
     """
     if k is None:
-        k = int(analysis.view.logits("softmax")[0].argmax())
+        k = predicted(analysis)
     method = cam_methods.find(method or cam_methods.default(analysis.model)).key
     columns: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []
@@ -131,13 +127,30 @@ def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
     top = top if k in top else [*top[:-1], k]
     texts = {j: f"{scores[j]:+.1f}" if source == "log-odds" else f"{p[j]:.2f}" for j in top}
     return {
+        **found(analysis, source),
         "bars": [{"name": readable(classes[j]), "value": p[j].item(), "text": texts[j]} for j in top],
         "bars_label": SOURCES[source].answer,
         "score_text": f"{'log-odds' if source == 'log-odds' else 'logit'} {scores[k]:.2f}",
     }
 
 
+def found(analysis: Analysis, source: str) -> dict[str, Any]:
+    """How many classes a sigmoid branch gives a probability of 0.5 or more, which softmax cannot say, and in words."""
+    if SOURCES[source].branch == "softmax":
+        return {}
+    logits = analysis.view.logits(SOURCES[source].branch)[0]
+    count = int((logits >= 0).sum())
+    return {"found": count, "found_text": f"The branch finds {count or 'none'} of its {len(logits)} classes here."}
+
+
 def caption(analysis: Analysis, k: int, method: str) -> str:
+    """What the frames show and what to look for, and whether the branch finds nothing at all."""
+    if analysis.model.sigmoid is None or found(analysis, "sigmoid")["found"]:
+        return _what_is_shown(analysis, k, method)
+    return f"{_what_is_shown(analysis, k, method)} {NOTHING}"
+
+
+def _what_is_shown(analysis: Analysis, k: int, method: str) -> str:
     """One sentence: what the frames show and what to look for."""
     classes = analysis.model.classes
     p = analysis.view.logits("softmax").softmax(1)[0]

@@ -13,12 +13,14 @@ from bsoftmax.cams import methods as cam_methods
 from bsoftmax.models import zoo
 
 from ..components.canvas import CompareCanvas
+from ..components.files import gallery_items
 from ..components.inputs import Menu, Photo, endpoint, named_outputs
 from ..distort import panel
 from ..server.session import Session
-from . import exports
-from .handlers import EXAMPLES, Handlers, to_browser
-from .present import method_choices, present, ranked_classes
+from . import examples, exports
+from .classes import ranked_classes
+from .handlers import Handlers, to_browser
+from .present import method_choices, present
 from .user_models import UserModelHandlers
 
 
@@ -39,7 +41,7 @@ class Controls:
 
 def build(session: Session) -> Controls:
     """Lays out the tab, wires it, and fills it with the first example."""
-    first = gr.get_image(EXAMPLES[0])
+    first = examples.path_of(None)
     analysis = session.analysis(first)
     classes, method = ranked_classes(analysis), cam_methods.default(analysis.model)
     with gr.Row(equal_height=False):
@@ -48,11 +50,11 @@ def build(session: Session) -> Controls:
                 first, type="filepath", label="Photograph", sources=["upload", "clipboard", "webcam"], elem_id="photo",
                 height=220, buttons=[],
             )  # fmt: skip
-            gr.Examples([[gr.get_image(name)] for name in EXAMPLES], [photo], label="Examples", elem_id="examples")
-            examples = gr.Gallery(
-                label="Your validation images", columns=3, height="auto", object_fit="cover", allow_preview=False,
-                buttons=[], visible=False, interactive=False, elem_id="own-examples", elem_classes="pictures",
-            )  # fmt: skip
+            gallery = {"columns": 3, "height": "auto", "object_fit": "cover", "allow_preview": False, "buttons": []}
+            gallery |= {"interactive": False, "elem_classes": "pictures"}
+            shown = gallery_items((examples.path_of(e.name), e.title) for e in examples.available())
+            given = gr.Gallery(shown, label="Examples", elem_id="examples", **gallery)
+            own = gr.Gallery(label="Your validation images", visible=False, elem_id="own-examples", **gallery)
             chosen = gr.Dropdown(
                 classes, value=classes[0][1], label="Class to explain", allow_custom_value=True, elem_id="class"
             )
@@ -70,12 +72,13 @@ def build(session: Session) -> Controls:
             )
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")
-    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher, examples)
+    controls = Controls(photo, model, chosen, how, canvas, gr.State(None), gr.State(zoo.DEFAULT), fetcher, own)
     handlers = UserModelHandlers(session)
+    given.select(handlers.choose_example, None, photo, api_visibility="private", show_progress="hidden")
     _wire(handlers, controls, buttons)
     _wire_user_models(handlers, controls, checkpoint)
-    shown = [photo, model, chosen, how]
-    accordion.expand(handlers.stand, shown, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
+    seen = [photo, model, chosen, how]
+    accordion.expand(handlers.stand, seen, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
     return controls
 
 

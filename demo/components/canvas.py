@@ -118,7 +118,8 @@ class CompareCanvas(_MapCanvas):
         "components/dom.js", "components/maps.js", "distort/distort.js", "components/draw.js", "components/view.js",
         "components/cursor.js",
         "components/scores.js", "components/legend.js", "components/link.js", "components/readout.js",
-        "distort/chooser.js", "distort/player.js", "distort/panel.js", "compare/compare.js",
+        "distort/chooser.js", "distort/player.js", "distort/panel.js",
+        "compare/difference.js", "compare/compare.js",
     )  # fmt: skip
 
 

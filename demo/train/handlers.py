@@ -11,7 +11,7 @@ import gradio as gr
 from bsoftmax import DualBranch
 from bsoftmax.data.limits import bytes_in_words
 
-from ..compare.present import readable
+from ..compare.classes import readable
 from ..components.files import copy_to_cache, gallery_items
 from ..components.inputs import error_notices
 from ..components.report import ReportData

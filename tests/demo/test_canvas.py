@@ -152,6 +152,26 @@ def test_scales_blank_and_broken_maps(page):
     assert got["signed"] == [[-8, 8], [-8, 8], None, [-8, 8]]
 
 
+@pytest.mark.browser
+def test_the_difference_is_of_each_positive_part_over_its_own_maximum(page):
+    maps = [blobs(3), 40 * blobs(4), -np.abs(blobs(5)) - 1]  # the last is blank
+    script = """(() => {
+      const fields = x.map((v) => Maps.field(Float32Array.from(v), [14, 14]));
+      const at = (i, j) => Maps.difference(fields[i], fields[j]);
+      return { values: [[0, 1], [1, 0], [0, 2], [2, 0]].map((ij) => [...at(...ij).values]),
+        none: Maps.difference(null, fields[0]), again: at(0, 1) === at(0, 1), ends: [at(0, 1).lo, at(0, 1).hi] };
+    })()"""
+    got = call(page, script, [values.ravel().tolist() for values in maps])
+    parts = [np.clip(upsampled(v).numpy(), max(v.min(), 0), v.max()) / v.max() for v in maps[:2]] + [
+        np.zeros((224, 224))
+    ]
+    for values, (i, j) in zip(got["values"], [(0, 1), (1, 0), (0, 2), (2, 0)]):
+        np.testing.assert_allclose(np.reshape(values, (224, 224)), parts[j] - parts[i], atol=1e-5)
+    assert got["none"] is None
+    assert got["again"]
+    assert got["ends"] == pytest.approx([(parts[1] - parts[0]).min(), (parts[1] - parts[0]).max()], abs=1e-5)
+
+
 # ---- the components in gradio ------------------------------------------------------------------------------------
 
 

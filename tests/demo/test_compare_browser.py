@@ -180,3 +180,46 @@ def test_a_model_that_cannot_be_opened_gives_way_to_the_last(page, monkeypatch):
     page.wait_for_selector("text=could not be downloaded")
     page.wait_for_function("document.querySelector('#model input').value === 'wild20'")
     assert "wild20" in page.locator("#compare").inner_text()
+
+
+def changed(page, before):
+    page.wait_for_function(
+        f"document.querySelector('#compare canvas[data-source=difference]').toDataURL() !== '{before}'"
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True)
+def test_the_difference_comes_and_goes_without_a_request_and_follows_what_is_shown(page):
+    assert page.locator("#compare .difference:visible").count() == 0
+    page.wait_for_timeout(500)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    blank = pixels(page, "difference")
+    pill = page.locator("#compare .pill.differ")
+    pill.click()
+    changed(page, blank)
+    boxes = [
+        page.locator(f"#compare canvas[data-source={s}]").bounding_box() for s in ("softmax", "sigmoid", "difference")
+    ]
+    assert {round(box["width"]) for box in boxes} == {round(boxes[0]["width"])}
+    assert {round(box["height"]) for box in boxes} == {round(boxes[0]["height"])}
+    if page.viewport_size["width"] == 390:
+        assert boxes[2]["y"] > boxes[1]["y"] + boxes[1]["height"]
+    else:
+        assert boxes[2]["y"] == boxes[0]["y"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    frame = page.locator("#compare figure.difference").inner_text()
+    assert "sigmoid branch only" in frame
+    assert "softmax head only" in frame
+    before = pixels(page, "difference")
+    page.locator("#compare select[data-view=clamp]").select_option("on")
+    changed(page, before)
+    before = pixels(page, "difference")
+    page.locator("#compare .collapse").click()
+    changed(page, before)
+    page.locator("#compare canvas[data-source=softmax]").press("ArrowLeft")
+    page.wait_for_function("document.querySelector('#compare .difference .here').textContent !== ''")
+    pill.click()
+    page.wait_for_function("document.querySelector('#compare .difference').hidden")
+    assert asked == []

@@ -15,7 +15,6 @@ from toys import images, toy
 from bsoftmax import METHODS
 from bsoftmax.cams.effects import distort
 from demo.app.theme import THEME
-from demo.compare import handlers
 from demo.compare.present import present
 from demo.components.canvas import CompareCanvas, MapData, pack_maps
 from demo.distort import panel
@@ -305,4 +304,3 @@ def test_a_head_for_the_server_asks_once_at_a_time_and_the_last_value_wins(visit
 
 def test_methods_the_browser_knows_are_the_quick_ones():
     assert set(panel.BROWSER_METHODS) == {key for key in METHODS if not METHODS[key].slow}
-    assert handlers.EXAMPLES

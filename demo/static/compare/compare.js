@@ -12,7 +12,8 @@ const distortPanel = bindDistortPanel($('.distort'), {
 
 // Everything drawn follows from this object. A column's `base(view)` is the server's map, `map(view)` the distorted one: a
 // new array when it has changed.
-const state = { data: null, columns: [], view: settings.values, cursor: null, fresh: false, summary: null, loads: 0 };
+const state = { data: null, columns: [], view: settings.values, cursor: null, fresh: false, summary: null, loads: 0,
+  difference: { title: 'Difference', frame: null } };
 
 // ---- data ----------------------------------------------------------------------------------------------------------
 
@@ -79,18 +80,24 @@ function accept(data, numbers) {
   distortPanel.adopt(data.info, numbers, evidence);
   describe(data.info);
   state.columns.forEach((column) => describeColumn(column));
+  state.difference.of = differing(state.columns);
+  if (state.difference.of) describeDifference(state.difference.frame, state.difference.of);
   [['.error', false], ['.empty', false], ['.content', true]].forEach(([name, visible]) => setVisible($(name), visible));
   draw(state);
 }
 
 function frameCount(count) {
   const frames = $('.frames');
-  while (frames.children.length > count) frames.lastChild.remove();
-  while (frames.children.length < count) {
-    frames.append($('template').content.cloneNode(true));
-    sizes.observe($('canvas.map', frames.lastElementChild));
+  const last = state.difference.frame; // stays, behind all others
+  if (!last.parentElement) frames.append(last);
+  while (frames.children.length > count + 1) last.previousElementSibling.remove();
+  while (frames.children.length < count + 1) {
+    last.before(newFrame());
+    sizes.observe($('canvas.map', last.previousElementSibling));
   }
 }
+
+const newFrame = () => $('template').content.firstElementChild.cloneNode(true);
 
 function describe(info) {
   setText($('.topic .class'), info.class ?? '');
@@ -104,6 +111,7 @@ function describe(info) {
   const extra = info.columns.slice(2).map((column) => column.title.toLowerCase()).join(', ');
   setText($('.pill .more'), `+ ${extra}`);
   setVisible($('.pill'), extra !== '');
+  setVisible($('.pill.differ'), info.columns.length > 1);
   setText($('.caption'), info.caption ?? '');
   $('.frames').style.setProperty('--aspect', state.data.photo.width / state.data.photo.height);
 }
@@ -118,9 +126,10 @@ function describeColumn(column) {
 }
 
 /** The answers under a frame: the server's, or the Distort panel's where the distortion changed them. */
-function fillScores({ frame, source, bars, score_text }) {
+function fillScores({ frame, source, bars, score_text, found_text }) {
   const changed = distortPanel.bars(source);
   setText($('.scores .score', frame), changed?.score ?? score_text ?? '');
+  setText($('.found', frame), changed?.found ?? found_text ?? '');
   fillBars($('.scores ol', frame), changed?.bars ?? bars ?? [], state.data.info.class);
 }
 
@@ -131,18 +140,25 @@ const scheduleDraw = Draw.coalesced(() => draw(state)); // input comes in bursts
 function draw(state) {
   if (!state.data) return;
   const { view, data, columns } = state, shown = columns.slice(0, view.more ? columns.length : 2);
+  const apart = view.difference && state.difference.of ? state.difference : null;
   columns.forEach((column) => setVisible(column.frame, shown.includes(column)));
-  $('.frames').style.setProperty('--columns', shown.length);
+  setVisible(state.difference.frame, apart !== null);
+  $('.frames').style.setProperty('--columns', shown.length + (apart ? 1 : 0));
   const fields = shown.map((column) => Maps.field(column.map(view), data.info.grid));
   const limits = Maps.limits(fields, view.scale);
   const lut = view.scale === 'signed' ? diverging : luts[view.colours];
   const boxes = fields.map((field) => (view.box ? Maps.box(field, view.tau / 100) : null));
-  const units = shown.map((column) => fitted($('canvas.map', column.frame))); // measure first: one layout a draw
   shown.forEach((column, i) => {
-    column.layers = { field: fields[i], limits: limits[i], lut, box: boxes[i] };
-    if (units[i]) drawColumn(column, { ...column.layers, unit: units[i] });
+    column.layers = { field: fields[i], limits: limits[i], lut, box: boxes[i], grey: view.scale === 'signed' };
   });
-  state.summary = { shown, ends: limits.find(Boolean), lut };
+  if (apart) {
+    const field = Maps.difference(...apart.of.map((column) => Maps.field(column.map(view), data.info.grid)));
+    apart.layers = { field, limits: field && ENDS, lut: diverging, box: null, grey: true };
+  }
+  const drawn = apart ? [...shown, apart] : shown;
+  const units = drawn.map((column) => fitted($('canvas.map', column.frame))); // measure first: one layout a draw
+  drawn.forEach((column, i) => { if (units[i]) drawColumn(column, { ...column.layers, unit: units[i] }); });
+  state.summary = { shown, apart, ends: limits.find(Boolean), lut };
   reportAll();
   if (state.fresh && units.every(Boolean)) {
     state.fresh = false;
@@ -153,19 +169,20 @@ function draw(state) {
 // Pictures at the display's rate; text and numbers, which cost a layout, less often.
 const reportAll = Draw.paced(() => {
   if (!state.data || !state.summary) return;
-  const { shown, ends, lut } = state.summary;
+  const { shown, apart, ends, lut } = state.summary;
   shown.forEach((column) => reportColumn(column, column.layers));
+  if (apart) reportDifference(apart.frame, apart.layers, state);
   drawCommonLegend(ends, lut);
   reportToPanel(state.columns[0]);
 }, 66);
 
 function drawColumn(column, layers) {
   const { view, cursor } = state, canvas = $('canvas.map', column.frame);
-  const { field, limits, lut, box, unit } = layers, { width, height } = canvas;
-  const shown = [field, ...limits ?? [], lut, box, unit, cursor, width, height, view.opacity, view.scale];
+  const { field, limits, lut, box, unit, grey } = layers, { width, height } = canvas;
+  const shown = [field, ...limits ?? [], lut, box, unit, cursor, width, height, view.opacity, grey];
   if (column.drawn?.length === shown.length && shown.every((part, i) => part === column.drawn[i])) return;
   column.drawn = shown;
-  const photo = Draw.layer(state.data.photo, canvas, view.scale === 'signed');
+  const photo = Draw.layer(state.data.photo, canvas, grey);
   Draw.frame(canvas.getContext('2d', { alpha: false }), { photo, opacity: view.opacity / 100, cursor, ...layers });
 }
 
@@ -225,6 +242,8 @@ const sizes = new ResizeObserver((entries) => {
   scheduleDraw();
 });
 const fitted = (canvas) => Draw.fit(canvas, 3, canvas.size ?? canvas.getBoundingClientRect());
+state.difference.frame = differenceFrame(newFrame());
+sizes.observe($('canvas.map', state.difference.frame));
 bindCursor($('.frames'), state, { moved: scheduleDraw, announce });
 element.addEventListener('click', (event) => { if (!event.target.closest('.same')) $('.same').open = false; });
 settings.restore();

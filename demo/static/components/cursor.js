@@ -26,7 +26,7 @@ function bindCursor(frames, state, { moved, announce }) {
 
   function inNumbers() {
     if (!state.cursor) return '';
-    const values = state.columns.filter((column) => !column.frame.hidden)
+    const values = [...state.columns, state.difference].filter((column) => !column.frame.hidden)
       .map(({ title, frame }) => `${title} ${frame.querySelector('.here').textContent || 'no map'}`);
     const [across, down] = [state.cursor.x, state.cursor.y].map((u) => Math.round(100 * u));
     return `${across} % across, ${down} % down: ${values.join(', ')}.`;

@@ -160,6 +160,20 @@ const Maps = (() => {
     return field.boxes.get(tau);
   }
 
+  const differences = new WeakMap(); // of a field: the last it was compared with, and what came of it
+
+  /** Where two maps disagree, in [-1, 1]: ReLU, each over its own maximum (a blank map is 0), the second minus the first. */
+  function difference(first, second) {
+    if (!first || !second) return null;
+    const kept = differences.get(first);
+    if (kept?.second === second) return kept.field;
+    const [a, b] = [first, second].map(({ hi }) => (hi > 0 ? 1 / hi : 0)), values = new Float32Array(first.values.length);
+    for (let i = 0; i < values.length; i++) values[i] = Math.max(second.values[i], 0) * b - Math.max(first.values[i], 0) * a;
+    const [lo, hi] = range(values), field = { values, size: first.size, lo, hi, blank: false, boxes: new Map() };
+    differences.set(first, { second, field });
+    return field;
+  }
+
   /** The drawn value at a point of the unit square. */
   function valueAt({ values, size }, { x, y }) {
     const cell = (u) => Math.min(size - 1, Math.max(0, Math.floor(u * size)));
@@ -173,5 +187,5 @@ const Maps = (() => {
     return text.replace(/-/g, '−');
   }
 
-  return { SIDE, half, decode, upsample, field, rectified, limits, box, valueAt, number };
+  return { SIDE, half, decode, upsample, field, rectified, limits, box, difference, valueAt, number };
 })();

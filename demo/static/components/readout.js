@@ -51,7 +51,9 @@ const Readout = (() => {
     if (!top.includes(k)) top[top.length - 1] = k;
     const p = branch === 'softmax' ? Distort.softmax(logits) : logits.map(Distort.sigmoid);
     const text = (j) => (odds ? `${score(j) < 0 ? '' : '+'}${score(j).toFixed(1)}` : p[j].toFixed(2));
+    const count = Array.from(logits).filter((l) => l >= 0).length;
     return { bars: top.map((j) => ({ name: classes[j], value: p[j], text: text(j) })),
+      found: branch === 'sigmoid' ? `The branch finds ${count || 'none'} of its ${logits.length} classes here.` : '',
       score: `${odds ? 'log-odds' : 'logit'} ${score(k).toFixed(2)}` };
   }
 

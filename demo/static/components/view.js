@@ -1,7 +1,7 @@
 // The view's settings: native inputs marked data-view, kept over new values and, in localStorage, over visits.
 function bindView(element, changed) {
   const KEY = 'bsoftmax.view';
-  const DEFAULTS = { opacity: 55, colours: 'turbo', scale: 'each', clamp: 'paper', box: true, tau: 20, more: false };
+  const DEFAULTS = { opacity: 55, colours: 'turbo', scale: 'each', clamp: 'paper', box: true, tau: 20, more: false, difference: false };
   const controls = [...element.querySelectorAll('[data-view]')], values = { ...DEFAULTS };
   const colours = controls.find((control) => control.dataset.view === 'colours');
 
