@@ -53,10 +53,10 @@ def build(session: Session) -> Controls:
                 label="Your validation images", columns=3, height="auto", object_fit="cover", allow_preview=False,
                 buttons=[], visible=False, interactive=False, elem_id="own-examples", elem_classes="pictures",
             )  # fmt: skip
-            chosen = gr.Dropdown(
+            chosen = Menu(
                 classes, value=classes[0][1], label="Class to explain", allow_custom_value=True, elem_id="class"
             )
-            how = gr.Dropdown(method_choices(analysis.model), value=method, label="Method", elem_id="method")
+            how = Menu(method_choices(analysis.model), value=method, label="Method", elem_id="method")
             with gr.Accordion("Model", open=False):
                 model = Menu(session.model_names(), value=zoo.DEFAULT, label="Model", elem_id="model")
                 checkpoint = gr.UploadButton(
