@@ -23,7 +23,7 @@ LIBRARY = {  # a package of bsoftmax, and those it may import
 }
 DEMO = {  # the same for demo, all of which may import bsoftmax
     "server": (),
-    "components": (),
+    "components": ("server",),
     "distort": ("server",),
     "compare": ("distort", "components", "server"),
     "methods": ("compare", "distort", "components", "server"),

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ..models.heads import last_linear
+from ..utils.text import quoted
 
 
 def channel_shift(N: int, channels: Sequence[int], delta: float) -> Tensor:
     """d = delta on the chosen channels, 0 elsewhere (Eq. 9): [N_pen]. Raises ValueError for an unknown channel."""
     if any(not 0 <= i < N for i in channels):
-        raise ValueError(f"Channels are numbered 0 to {N - 1}, got {list(channels)}.")
+        odd = next(i for i in channels if not 0 <= i < N)
+        raise ValueError(f"Channels are numbered 0 to {N - 1}, got {quoted(odd)}: choose one of those.")
     d = torch.zeros(N)
     d[list(channels)] = delta
     return d
@@ -36,7 +38,7 @@ def sign_flip(w: Tensor, percent: float) -> Tensor:
     Raises ValueError for a percentage outside 0 to 100.
     """
     if not 0 <= percent <= 100:
-        raise ValueError(f"The share of flipped channels is a percentage from 0 to 100, got {percent}.")
+        raise ValueError(f"The share of flipped channels is a percentage from 0 to 100, got {percent:g}.")
     order = w.argsort(descending=True, stable=True)
     count = -int(-percent * int((w > 0).sum()) // 100)
     d = torch.zeros_like(w)

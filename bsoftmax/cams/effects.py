@@ -20,6 +20,7 @@ from .view import View
 
 Maps = dict[tuple[str, bool], Tensor]  # [P,Q] by (source, clamp)
 
+MAX_SHIFT = 1e6  # of a weight, whose size is about 0.1: a million times more leaves nothing to see
 TAU = 0.2  # threshold of the boxes that are compared
 
 
@@ -39,6 +40,15 @@ class Distortion:
     centre: bool = False
     only: bool = False
     both: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a shift that is no number or too large for single precision."""
+        for name, value in (("delta", self.delta), ("uniform", self.uniform)):
+            if not abs(value) <= MAX_SHIFT:
+                raise ValueError(
+                    f"Expected {name} to be a number from {-MAX_SHIFT:,.0f} to {MAX_SHIFT:,.0f}, got {value:g}: choose "
+                    "a smaller one."
+                )
 
     def vector(self, classifier: nn.Module, k: int) -> Tensor:
         """d [N_pen] for class k. Raises ValueError for channels or percentages out of range."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..models.dual_branch import DualBranch
 from ..models.heads import GlobalAveragePool, is_gap_linear, pools_first
+from ..utils.text import quoted
 from .sources import find as find_source
 from .view import Evidence, Tick, View
 
@@ -121,7 +122,7 @@ _ARGUMENTS: dict[str, Callable[[Evidence, Tick | None], tuple[Tensor, ...]]] = {
 def find(key: str) -> Method:
     """The entry of METHODS. Raises ValueError, with the known keys, for an unknown one."""
     if key not in METHODS:
-        raise ValueError(f"There is no CAM method {key!r}; choose one of {', '.join(METHODS)}.")
+        raise ValueError(f"There is no CAM method {quoted(key)}; choose one of {', '.join(METHODS)}.")
     return METHODS[key]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..utils.text import quoted
+
 
 def logit(logits: Tensor, k: Tensor) -> Tensor:
     """l_k (Eq. 1): [B,C], [B] -> [B]."""
@@ -56,5 +58,5 @@ SOURCES: dict[str, Source] = {
 def find(key: str) -> Source:
     """The entry of SOURCES. Raises ValueError, with the known keys, for an unknown one."""
     if key not in SOURCES:
-        raise ValueError(f"There is no evidence source {key!r}; choose one of {', '.join(SOURCES)}.")
+        raise ValueError(f"There is no evidence source {quoted(key)}; choose one of {', '.join(SOURCES)}.")
     return SOURCES[key]

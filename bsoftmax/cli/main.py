@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ..utils.text import error_sentence
 from . import calibrate, compare, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
 
 # Each module has `run(options)`, whose docstring is the command's help, and `add_options(parser)`.
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except (ValueError, OSError) as error:
-        print(f"bsoftmax: {error}", file=sys.stderr)
+        print(f"bsoftmax: {error_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("bsoftmax: stopped; what was written is kept.", file=sys.stderr)

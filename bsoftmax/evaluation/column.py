@@ -10,6 +10,7 @@ from ..cams import methods as cam_methods
 from ..cams.sources import SOURCES
 from ..cams.sources import find as find_source
 from ..models.dual_branch import DualBranch
+from ..utils.text import quoted
 
 CLAMPS = ("off", "on", "paper")
 BASELINE = "softmax"
@@ -84,7 +85,7 @@ def _check(model: DualBranch, methods: Sequence[str], sources: Sequence[str], cl
     for source in sources:
         model.classifier(find_source(source).branch)
     if unknown := [clamp for clamp in clamps if clamp not in CLAMPS]:
-        raise ValueError(f"There is no clamp {unknown[0]!r}; choose among {', '.join(CLAMPS)}.")
+        raise ValueError(f"There is no clamp {quoted(unknown[0])}; choose among {', '.join(CLAMPS)}.")
     if not clamps:
         raise ValueError(f"Expected at least one clamp, got none; choose among {', '.join(CLAMPS)}.")
 

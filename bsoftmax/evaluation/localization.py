@@ -19,6 +19,7 @@ from torch import Tensor
 from ..data.sets import Annotation, DataError
 from ..images import render
 from ..images.read import read_rgb
+from ..utils.text import quoted
 
 LEVELS = 256
 THRESHOLDS = np.arange(0, 1, 0.001)  # of the benchmark; the paper's authors add 1.0
@@ -63,7 +64,7 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """The protocol of a name. Raises ValueError, naming the known ones, for any other."""
     if name not in PROTOCOLS:
-        raise ValueError(f"There is no protocol {name!r}; choose one of {', '.join(PROTOCOLS)}.")
+        raise ValueError(f"There is no protocol {quoted(name)}; choose one of {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..utils.text import quoted
 from . import statistics
 from .localization import EDGES, LEVELS, Protocol, at_thresholds
 
@@ -82,7 +83,7 @@ def find(key: str) -> Metric:
     for metric in METRICS.values():
         if key in metric.names():
             return metric
-    raise ValueError(f"There is no metric {key!r}; choose one of {', '.join(METRICS)}.")
+    raise ValueError(f"There is no metric {quoted(key)}; choose one of {', '.join(METRICS)}.")
 
 
 def box_accuracy(hits: np.ndarray, n: int) -> np.ndarray:

@@ -135,14 +135,14 @@ def subsample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
 
 def _check(run: EvalRun) -> None:
     if unknown := [name for name in run.metrics if name not in GROUPS]:
-        raise ValueError(f"There are no metrics {unknown[0]!r}; choose among {', '.join(GROUPS)}.")
+        raise ValueError(f"There are no metrics {quoted(unknown[0])}; choose among {', '.join(GROUPS)}.")
     if not run.metrics:
         raise ValueError(f"Expected metrics to measure, got none; choose among {', '.join(GROUPS)}.")
     for what, value in (("images at most", run.limit), ("images a batch", run.batch), ("bootstrap rounds", run.rounds)):
         if value is not None and value < 1:
             raise ValueError(f"Expected at least 1 for {what}, got {value}.")
     if run.explain not in (None, "true", "predicted"):
-        raise ValueError(f"There is no class {run.explain!r} to explain; choose true or predicted.")
+        raise ValueError(f"There is no class {quoted(run.explain)} to explain; choose true or predicted.")
     if run.precision not in rules.PRECISIONS:
         raise ValueError(f"There is no precision {run.precision!r}; choose one of {', '.join(rules.PRECISIONS)}.")
 

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
+from ..utils.text import quoted
 from . import checkpoints, heads, surgery
 
 
@@ -78,6 +79,8 @@ BACKBONES: dict[str, Backbone] = {
 }
 
 
+LONGEST_NAME = 200  # characters of a timm name
+
 DISTINCT = {  # WordNet IDs of ImageNet classes whose first name another class has too
     "n02012849": "crane (bird)", "n03126707": "crane (machine)", "n02113186": "Cardigan Welsh corgi",
     "n03710721": "tank suit",
@@ -98,15 +101,15 @@ def find(name: str) -> Backbone:
     if is_trunk(name):
         return Backbone(name, surgery.generic, "generic cut", size=None, stride=16)
     known = [*BACKBONES, *timm.list_models()]
-    near = difflib.get_close_matches(name.split(".")[0], known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.split(".")[0][:80], known, n=3, cutoff=0.5)
     raise ValueError(
-        f"There is no trunk {name!r}{'; nearest: ' + ', '.join(near) if near else ''}. Any timm name works."
+        f"There is no trunk {quoted(name)}{'; nearest: ' + ', '.join(near) if near else ''}. Any timm name works."
     )
 
 
 def is_trunk(name: str) -> bool:
     """Whether timm has the architecture, and the pretrained tag after its dot, if any."""
-    if not timm.is_model(name):
+    if len(name) > LONGEST_NAME or not timm.is_model(name):
         return False
     try:
         timm.get_pretrained_cfg(name)

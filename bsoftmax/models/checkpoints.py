@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..utils.files import atomic_path
+from ..utils.text import quoted, shortened
 
 FORMAT = "bsoftmax/1"
+MAX_HEADER = 16_000_000  # bytes: 25,000 classes of 500 letters
+# json.loads raises ValueError for numbers of thousands of digits too, and RecursionError for thousands of brackets
+_DAMAGED = (SafetensorError, ValueError, RecursionError, OSError)
 
 
 class CheckpointError(ValueError):
@@ -47,14 +53,21 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
-    """Writes tensors and metadata (each value as JSON) atomically.
+    """Writes tensors and metadata (each value as JSON) atomically: a file of that name stays as it was until the end.
 
-    Raises OSError when the folder cannot be written.
+    Raises OSError when the folder cannot be written, CheckpointError when the disk is full.
     """
     path = Path(path)
     text = {key: json.dumps(value) for key, value in {"format": FORMAT, **metadata}.items()}
     with atomic_path(path) as name:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=text)
+        try:
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, name, metadata=text)
+        except SafetensorError as error:  # it has no number of the system's, only words
+            why = re.sub(r"^.*?I/O error: |\(os error \d+\)", "", str(error)).strip().lower()
+            raise CheckpointError(
+                f"{quoted(path.name)} could not be written ({shortened(why)}): make room, or choose another folder; "
+                "what was there before is unchanged."
+            ) from None
     return path
 
 
@@ -64,12 +77,44 @@ def format_of(path: Path) -> str | None:
     Raises CheckpointError when the file is missing, damaged or not safetensors.
     """
     try:
+        _check_length(path)
         with safe_open(path, framework="pt") as file:
             value = (file.metadata() or {}).get("format")
         # other programs write a word like pt; ours is a JSON string
         return str(json.loads(value)) if value and value.startswith('"') else None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise _unreadable(path) from error
+    except CheckpointError:
+        raise
+    except _DAMAGED:
+        raise _unreadable(path) from None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: the shapes of its tensors by name, and its metadata."""
+
+    shapes: dict[str, tuple[int, ...]]
+    metadata: dict[str, Any]
+
+
+def header(path: str | Path) -> Header:
+    """Reads the header of a file written by `write`, and none of its tensors.
+
+    Raises CheckpointError when the file is missing, damaged, not safetensors, or not written by this program.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {quoted(str(path))}: check the path.")
+    if (found := format_of(path)) != FORMAT:
+        raise CheckpointError(
+            f"{quoted(path.name)} was not written by bsoftmax (format {quoted(found)}, expected {FORMAT!r}); weights "
+            "of a timm trunk are named with --weights, or lie in checkpoints/ under the trunk's name."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            return Header(shapes, {key: json.loads(value) for key, value in file.metadata().items()})
+    except _DAMAGED:
+        raise _unreadable(path) from None
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -78,24 +123,32 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises CheckpointError when the file is missing, damaged, not safetensors, or not written by this program.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint {str(path)!r}: check the path.")
-    if (found := format_of(path)) != FORMAT:
-        raise CheckpointError(
-            f"{path.name!r} was not written by bsoftmax (format {found!r}, expected {FORMAT!r}); weights of a timm "
-            "trunk are named with --weights, or lie in checkpoints/ under the trunk's name."
-        )
+    metadata = header(path).metadata
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = {key: json.loads(value) for key, value in file.metadata().items()}
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise _unreadable(path) from error
+    except _DAMAGED:
+        raise _unreadable(path) from None
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path.name!r} holds numbers that are not finite (in {key!r}): train it again.")
+            raise CheckpointError(
+                f"{quoted(path.name)} holds numbers that are not finite (in {quoted(key)}): train it again."
+            )
     return tensors, metadata
 
 
+def _check_length(path: Path) -> None:
+    """Raises CheckpointError for a header that would take much memory to read; its length comes first in the file."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if MAX_HEADER < length <= path.stat().st_size:
+            raise CheckpointError(
+                f"{quoted(path.name)} has a description of {length / 1e6:,.0f} MB, expected at most "
+                f"{MAX_HEADER / 1e6:.0f} MB: save it again."
+            )
+
+
 def _unreadable(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path.name!r} is not a readable safetensors file; pickled checkpoints are never opened.")
+    return CheckpointError(
+        f"{quoted(path.name)} is not a readable safetensors file; pickled checkpoints are never opened."
+    )

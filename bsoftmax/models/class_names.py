@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
 from timm.data.imagenet_info import ImageNetInfo
 
+from ..utils.text import quoted, shortened
 from .backbones import class_names
+from .spec import LONGEST_NAME
 
 SUGGESTED = 5  # names in an error message
 
@@ -51,13 +54,25 @@ def _meanings(classes: tuple[str, ...]) -> dict[str, list[int]]:
     return also | {name: places[:1] for name, places in called.items()}
 
 
+@lru_cache(maxsize=32)
+def known_names(classes: tuple[str, ...]) -> dict[str, int]:
+    """The class of every name that means one class alone: its own, plain, a synonym, or a WordNet ID."""
+    number = {name: places[0] for name, places in _meanings(classes).items() if len(places) == 1}
+    counts = Counter(map(plain, classes))
+    number = {name: k for name, k in number.items() if counts[name] < 2}
+    if classes == class_names(len(classes), native=True):
+        info = ImageNetInfo()
+        number |= {info.index_to_label_name(k): k for k in range(len(classes))}
+    return number | {name: k for k, name in enumerate(classes)}
+
+
 def find_class(classes: tuple[str, ...], wanted: str | int) -> int:
     """The place of a class given by number, by name, or by a synonym that only one of the classes has.
 
     Raises ValueError for an unknown name, with similar ones, and for a synonym of several classes, with those.
     """
-    text = str(wanted).strip()
-    if text.isdecimal() and int(text) < len(classes):
+    text = str(wanted).strip()[: 2 * LONGEST_NAME]
+    if text.isdecimal() and len(text) < 10 and int(text) < len(classes):
         return int(text)
     if text in classes:
         return classes.index(text)
@@ -65,10 +80,13 @@ def find_class(classes: tuple[str, ...], wanted: str | int) -> int:
     if len(meant) == 1:
         return meant[0]
     if meant:
-        several = ", ".join(classes[k] for k in meant)
-        raise ValueError(f"{str(wanted)!r} is another name of {len(meant)} classes; choose one of: {several}.")
+        several = ", ".join(shortened(classes[k], 40) for k in meant[:SUGGESTED])
+        raise ValueError(f"{quoted(text)} is another name of {len(meant)} classes; choose one of: {several}.")
     some = _similar(plain(text), classes, synonyms(classes)) or classes[:SUGGESTED]
-    raise ValueError(f"This model has no class {str(wanted)!r} among its {len(classes)}; some are: {', '.join(some)}.")
+    raise ValueError(
+        f"This model has no class {quoted(text)} among its {len(classes)}; some are: "
+        f"{', '.join(shortened(c, 40) for c in some)}."
+    )
 
 
 def _similar(text: str, classes: Sequence[str], others: Sequence[Sequence[str]]) -> list[str]:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tvf
 
 from ..images.read import square
-from . import backbones, checkpoints
+from ..utils.text import quoted
+from . import backbones, checkpoints, outline
 from .backbones import Parts
 from .bundled import BUNDLED, bundled
 from .class_names import find_class
 from .gauge import Gauge
-from .heads import clone_head, resized
+from .heads import clone_head, last_linear, resized
 from .model_card import card
 from .spec import Spec
 
@@ -181,42 +182,60 @@ class DualBranch(
         return checkpoints.write(path, tensors, meta)
 
     @classmethod
-    def load(cls, path: str | Path) -> DualBranch:
+    def load(cls, path: str | Path, most: float = outline.MOST_PARAMETERS) -> DualBranch:
         """Reads a file written by `save`; a trunk that is not in it is a bundled one, or comes from the Hub.
 
-        Raises CheckpointError when the file was not written by `save`, is damaged, or does not fit; WeightsError when
-        the frozen weights are missing.
+        Names, shapes and numbers are compared before anything is allocated. Raises CheckpointError when the file was
+        not written by `save`, is damaged, does not fit, or asks for more than `most` parameters; WeightsError when the
+        frozen weights are missing.
         """
+        header, name = checkpoints.header(path), Path(path).name
+        spec = Spec.from_metadata(header.metadata)
+        heads = not any(key.startswith("trunk.") for key in header.shapes)
+        cls._check(spec, header.shapes, heads, name, most)
         tensors, meta = checkpoints.read(path)
-        spec, name = Spec.from_metadata(meta), Path(path).name
-        heads = not any(key.startswith("trunk.") for key in tensors)
         model = cls(_frozen_parts(spec, heads, name), spec)
         if any(key.startswith("sigmoid.") for key in tensors):
             model.add_branch().requires_grad_(False)
-        model._fill(tensors, name, heads)
+        model._fill(tensors, name)
         if meta.get("frozen_sha256") != model.frozen_hash():
             raise checkpoints.CheckpointError(
-                f"{name!r} was trained beside other weights of {spec.trunk!r}: bring those it was made with."
+                f"{quoted(name)} was trained beside other weights of {quoted(spec.trunk)}: bring those it was made "
+                "with."
             )
         return model.eval()
 
-    def _fill(self, tensors: dict[str, Tensor], name: str, heads: bool) -> None:
-        parts = {k.removeprefix("gauge."): v for k, v in tensors.items() if k.startswith("gauge.")}
-        tensors = {k: v for k, v in tensors.items() if not k.startswith("gauge.")}
-        stored = self._stored_parts(heads)
-        expected = {k for k in self.state_dict() if k.split(".")[0] in stored and not k.endswith(COUNTERS)}
-        if expected != tensors.keys():
-            missing, extra = len(expected - tensors.keys()), len(tensors.keys() - expected)
+    @classmethod
+    def _check(cls, spec: Spec, found: outline.Shapes, heads: bool, name: str, most: float) -> None:
+        """Raises CheckpointError where the tensors of a file are not those of its network; allocates nothing."""
+        outline.check_classes(found, len(spec.classes), name)
+        with torch.device("meta"):
+            model = cls(_frozen_parts(spec, heads, name, empty=True), spec)
+            if any(key.startswith("sigmoid.") for key in found):
+                model.add_branch()
+        shapes = {k: tuple(v.shape) for k, v in model.state_dict().items() if not k.endswith(COUNTERS)}
+        outline.check_size(shapes, most, spec.trunk)
+        stored = model._stored_parts(heads)
+        needed = {k: shape for k, shape in shapes.items() if k.split(".")[0] in stored}
+        own = {k: shape for k, shape in found.items() if not k.startswith("gauge.")}
+        outline.check_fit(needed, own, name, spec.trunk)
+        if (rows := last_linear(model.softmax).out_features) != len(spec.classes):
             raise checkpoints.CheckpointError(
-                f"{name!r} does not fit {self.spec.trunk!r}: {missing} tensors missing, {extra} not expected."
+                f"{quoted(name)} names {len(spec.classes):,} classes, and {quoted(spec.trunk)} has {rows:,}: save it "
+                "again."
             )
+
+    def _fill(self, tensors: dict[str, Tensor], name: str) -> None:
+        parts = {k.removeprefix("gauge."): v for k, v in tensors.items() if k.startswith("gauge.")}
         try:
-            self.load_state_dict(tensors, strict=False)
+            self.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("gauge.")}, strict=False)
             if parts:
                 self.set_gauge(Gauge.from_tensors(parts))
         except (RuntimeError, KeyError, ValueError) as error:
             reason = checkpoints.mismatch(error)
-            raise checkpoints.CheckpointError(f"{name!r} does not fit {self.spec.trunk!r}: {reason}.") from error
+            raise checkpoints.CheckpointError(
+                f"{quoted(name)} does not fit {quoted(self.spec.trunk)}: {reason}."
+            ) from None
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(Path(save_directory) / FILE)
@@ -236,22 +255,28 @@ class DualBranch(
         return cls.load(path)
 
 
-def _frozen_parts(spec: Spec, heads: bool, name: str) -> Parts:
-    """The network of a checkpoint: empty where the file fills it, else with the weights of its origin."""
+def _frozen_parts(spec: Spec, heads: bool, name: str, empty: bool = False) -> Parts:
+    """The network of a checkpoint: `empty`, or where the file fills it, without weights, else with its origin's."""
     origin = spec.origin.get("trunk", "file")
     if heads and origin.startswith(BUNDLED):
         path = bundled().get(origin.removeprefix(BUNDLED))
         if path is None or path.name == name:
             raise checkpoints.CheckpointError(
-                f"{name!r} holds heads of the bundled model {origin.removeprefix(BUNDLED)!r}, which is not here: bring "
-                "the whole model."
+                f"{quoted(name)} holds heads of the bundled model {quoted(origin.removeprefix(BUNDLED))}, which is not "
+                "here: bring the whole model."
             )
-        whole = DualBranch.load(path)
+        whole = _outlined(path) if empty else DualBranch.load(path)
         fresh = resized(whole.softmax, len(spec.classes))
         return Parts(whole.trunk, whole.neck, fresh, spec.preprocessing, spec.layer, spec.classes)
-    weights = "hub" if origin == "hub" else None
+    weights = "hub" if origin == "hub" and not empty else None
     classes = None if spec.origin.get("softmax") == "hub" else len(spec.classes)
     return backbones.build(spec.trunk, weights, classes, spec.stride)
+
+
+def _outlined(path: Path) -> DualBranch:
+    """The network of a bundled model, without weights."""
+    spec = Spec.from_metadata(checkpoints.header(path).metadata)
+    return DualBranch(_frozen_parts(spec, heads=False, name="", empty=True), spec)
 
 
 def _fits_half(v: Tensor) -> bool:

@@ -156,14 +156,15 @@ def _timm_neck(net: TimmNet, F: Tensor, channels_last: bool, below: set[str]) ->
     (G,) = torch.autograd.grad((h * torch.randn_like(h)).sum(), F, retain_graph=True)
     maps, G = (F.permute(0, 3, 1, 2), G.permute(0, 3, 1, 2)) if channels_last else (F, G)
     above = _used_children(net, h) - below
-    if not above and h.shape[1] == maps.shape[1] and torch.allclose(h, maps.mean((2, 3)), atol=1e-5):
+    bare = h.is_meta  # built for its names and shapes alone, of which pooling has none
+    if not above and h.shape[1] == maps.shape[1] and (bare or torch.allclose(h, maps.mean((2, 3)), atol=1e-5)):
         return GlobalAveragePool()
     head = copy.copy(net)
     head._modules = {k: m for k, m in net._modules.items() if k in above or m is None or not list(m.parameters())}
     for child in above:
         net._modules[child] = nn.Identity()
     # Pooling first gives all positions the same gradient, whatever follows (ConvNeXt's LayerNorm).
-    uniform = bool(torch.allclose(G, G[..., :1, :1].expand_as(G), atol=1e-6))
+    uniform = not bare and bool(torch.allclose(G, G[..., :1, :1].expand_as(G), atol=1e-6))
     return TimmNeck(head, channels_last, uniform)
 
 

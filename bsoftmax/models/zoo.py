@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 
-from timm.data.imagenet_info import ImageNetInfo
-
 from ..data.sets import ImageSet
-from .backbones import BACKBONES, WeightsError, class_names, is_trunk, weights_folder
+from . import class_names
+from .backbones import BACKBONES, WeightsError, is_trunk, weights_folder
 from .bundled import BUNDLED, bundled, has_format, safetensors_in, unreadable
 from .dual_branch import DualBranch
 
@@ -54,24 +52,10 @@ def open_model(name: str | Path = DEFAULT, weights: str | Path | None = "hub", u
 def matched(images: ImageSet, classes: tuple[str, ...]) -> ImageSet | None:
     """The set with a model's labels; None when a class of one of its images is not among the model's.
 
-    Names may differ in case, and in underscores for spaces; classes of ImageNet-1K may be named by their WordNet IDs.
+    Names may differ in case, and in underscores for spaces; classes of ImageNet-1K may have any name of their WordNet
+    synset, or its ID.
     """
-    number = _numbers(classes)
-    found = [number.get(name, number.get(_plain(name), -1)) for name in images.classes]
+    number = class_names.known_names(classes)
+    found = [number.get(name, number.get(class_names.plain(name), -1)) for name in images.classes]
     labels = tuple(found[k] for k in images.labels)
     return None if -1 in labels else dataclasses.replace(images, labels=labels, classes=classes)
-
-
-def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
-    """Label by every name of a class; the model's own names come first, ambiguous ones are left out."""
-    plain = [_plain(name) for name in classes]
-    times = Counter(plain)
-    number = {name: k for k, name in enumerate(plain) if times[name] == 1}
-    if classes == class_names(len(classes), native=True):
-        info = ImageNetInfo()
-        number |= {info.index_to_label_name(k): k for k in range(len(classes))}
-    return number | {name: k for k, name in enumerate(classes)}
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ").casefold()

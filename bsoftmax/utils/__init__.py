@@ -6,7 +6,7 @@ Imports nothing of the library.
 from .distributed import Ranks
 from .events import Emit, Event
 from .files import atomic_open, atomic_path, file_hash, write_text
-from .text import error_sentence, printable, quoted, shortened
+from .text import error_sentence, one_line, printable, quoted, shortened
 
 __all__ = [
     "Emit",
@@ -16,6 +16,7 @@ __all__ = [
     "atomic_path",
     "error_sentence",
     "file_hash",
+    "one_line",
     "printable",
     "quoted",
     "shortened",

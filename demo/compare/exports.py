@@ -10,6 +10,7 @@ from bsoftmax.cams.sweep import before_after, write_gif
 from bsoftmax.cams.view import Tick
 from bsoftmax.images.export import save_figure, save_maps
 from bsoftmax.images.figures import Panel, Row, figure
+from bsoftmax.utils.text import quoted
 
 from ..components.files import write_to_cache
 from ..server.session import Analysis
@@ -22,7 +23,7 @@ FILES = {"figure.png": "Figure, PNG", "figure.pdf": "Figure, PDF", "maps.npz": "
 def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
     """The comparison as a figure or as raw signed maps with their protocol. Raises ValueError for another kind."""
     if file not in FILES:
-        raise ValueError(f"There is no file {file!r}; choose one of {', '.join(FILES)}.")
+        raise ValueError(f"There is no file {quoted(file)}; choose one of {', '.join(FILES)}.")
     made = present(analysis, k, method, live=False)
     write = _maps if file.endswith(".npz") else _figure
     return write_to_cache(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))

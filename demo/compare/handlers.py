@@ -14,6 +14,7 @@ from ..components.canvas import MapData, pack_maps
 from ..components.files import bytes_to_cache, image_to_cache
 from ..components.inputs import error_notices
 from ..distort import panel
+from ..server.schemas import Chosen
 from ..server.session import Analysis, Session
 from ..server.user_models import is_user_model
 from . import examples, exports
@@ -46,7 +47,7 @@ class Handlers:
             raise ValueError("There is no photograph: upload one or choose an example.")
         return self.session.analysis(photo, model)
 
-    def explained(self, photo: str | None, model: str, chosen: str | int) -> tuple[Analysis, int]:
+    def explained(self, photo: str | None, model: str, chosen: Chosen) -> tuple[Analysis, int]:
         """The photograph under the model, and the number of the chosen class. Raises ValueError for an unknown one."""
         analysis = self.analysis(photo, model)
         return analysis, analysis.model.class_number(chosen)
@@ -67,7 +68,7 @@ class Handlers:
 
     @error_notices
     def explain(
-        self, photo: str | None, model: str, chosen: str | int, method: str, progress: gr.Progress = gr.Progress()
+        self, photo: str | None, model: str, chosen: Chosen, method: str, progress: gr.Progress = gr.Progress()
     ) -> MapData:
         """Maps of one class under one method, for every evidence source, with and without the positive clamp."""
         analysis, k = self.explained(photo, model, chosen)
@@ -81,12 +82,12 @@ class Handlers:
         return dict(zip(analysis.model.classes, p))
 
     @error_notices
-    def export(self, photo: str | None, model: str, chosen: str | int, method: str, file: str) -> str:
+    def export(self, photo: str | None, model: str, chosen: Chosen, method: str, file: str) -> str:
         """Writes the comparison as figure.png, figure.pdf or maps.npz and returns its path."""
         return exports.comparison(*self.explained(photo, model, chosen), method, file)
 
     @error_notices
-    def stand(self, photo: str | None, model: str, chosen: str | int, method: str) -> str:
+    def stand(self, photo: str | None, model: str, chosen: Chosen, method: str) -> str:
         """How far the softmax head is from centred, and which shift this photograph's map survives."""
         analysis, k = self.explained(photo, model, chosen)
         with analysis.lock:
@@ -95,8 +96,7 @@ class Handlers:
     @error_notices
     def distorted(self, kind: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> str:
         """Writes the distortion the page shows as a before/after figure or as a GIF of its sweep."""
-        analysis = self.session.cached_analysis(str(event._data.get("photo")))
-        k, method, distortion = panel.parse(event._data, analysis)
+        analysis, k, method, distortion = panel.parse(event._data, self.session)
         return exports.distorted(analysis, k, method, distortion, kind, ticker(progress, "frames"))
 
     @error_notices
@@ -106,20 +106,33 @@ class Handlers:
 
     @error_notices
     def open_link(self, request: gr.Request) -> tuple[Any, ...]:
-        """Restores example, model, class and method from the address of the page; skips what is not in it."""
+        """Restores example, model, class and method from the address of the page; skips what is not in it.
+
+        What the address names and is not here is never repeated: anybody can write an address.
+        """
         wanted = dict(request.query_params)
         if not wanted.keys() & {"model", "method", "class", "example"}:
             return (gr.skip(),) * 7
         photo = examples.path_of(wanted.get("example"))
-        if is_user_model(wanted.get("model", "")):
+        model = wanted.get("model", zoo.DEFAULT)
+        if is_user_model(model):
             raise ValueError("A link cannot open a model of one's own: open its checkpoint under Model.")
-        analysis = self.session.analysis(photo, wanted.get("model", zoo.DEFAULT))
-        k = analysis.model.class_number(wanted["class"]) if "class" in wanted else predicted(analysis)
+        if model not in self.session.model_names():
+            raise ValueError("There is no model of this link's name: choose one under Model.")
+        analysis = self.session.analysis(photo, model)
+        k = self._linked_class(analysis, wanted["class"]) if "class" in wanted else predicted(analysis)
         method = (
             wanted.get("method") if wanted.get("method") in analysis.methods else cam_methods.default(analysis.model)
         )
         link = {"key": analysis.key, "class": k, "method": method}
         return photo, analysis.model_name, analysis.model_name, *self._shown(analysis, k, method), link
+
+    @staticmethod
+    def _linked_class(analysis: Analysis, name: str) -> int:
+        try:
+            return analysis.model.class_number(name)
+        except ValueError:
+            raise ValueError("The model has no class of this link's name: choose one under Class.") from None
 
     def _shown(self, analysis: Analysis, k: int, method: str) -> tuple[MapData, gr.Dropdown, gr.Dropdown]:
         return (

@@ -55,10 +55,10 @@ def build(session: Session) -> Controls:
             shown = gallery_items((examples.path_of(e.name), e.title) for e in examples.available())
             given = gr.Gallery(shown, label="Examples", elem_id="examples", **gallery)
             own = gr.Gallery(label="Your validation images", visible=False, elem_id="own-examples", **gallery)
-            chosen = gr.Dropdown(
+            chosen = Menu(
                 classes, value=classes[0][1], label="Class to explain", allow_custom_value=True, elem_id="class"
             )
-            how = gr.Dropdown(method_choices(analysis.model), value=method, label="Method", elem_id="method")
+            how = Menu(method_choices(analysis.model), value=method, label="Method", elem_id="method")
             with gr.Accordion("Model", open=False):
                 model = Menu(session.model_names(), value=zoo.DEFAULT, label="Model", elem_id="model")
                 checkpoint = gr.UploadButton(

@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..components.inputs import Menu, error_notices
+from ..components.inputs import Menu, error_notices, visitor
 from ..server.push import push
+from ..server.schemas import index_of
 from ..server.user_models import Picture, UserModel, load_checkpoint
 from .handlers import Handlers
 
@@ -38,26 +39,27 @@ class UserModelHandlers(Handlers):
     @error_notices
     def open_checkpoint(self, path: str, photo: str | None, method: str | None, request: gr.Request) -> dict[str, Any]:
         """Opens a .safetensors checkpoint for this session alone and shows its maps of the current photograph."""
-        user_model = self.add(request.session_hash, Path(path).stem, path)
+        user_model = self.add(visitor(request), Path(path).stem, path)
         return self.choose(user_model.token, user_model.owner, photo, method)
 
     @error_notices
     def show_trained(self, method: str | None, request: gr.Request) -> dict[str, Any]:
         """Shows the model trained last in Compare, on one of its validation pictures."""
-        user_model = self.session.user_models.last_trained(request.session_hash)
+        user_model = self.session.user_models.last_trained(visitor(request))
         return self.open_in_compare(user_model.token, user_model.owner, user_model.examples[0][0], method)
 
     @error_notices
     def show_differing(self, method: str | None, request: gr.Request, event: gr.SelectData) -> dict[str, Any]:
         """The same on the picture that was clicked among those the heads disagree on."""
-        user_model = self.session.user_models.last_trained(request.session_hash)
-        picture, _ = user_model.differing[int(event.index)]
+        user_model = self.session.user_models.last_trained(visitor(request))
+        picture, _ = user_model.differing[index_of(event.index, user_model.differing)]
         return self.open_in_compare(user_model.token, user_model.owner, picture, method)
 
     @error_notices
     def example(self, request: gr.Request, event: gr.SelectData) -> str:
         """The path of the validation picture that was clicked in Compare."""
-        return self.session.user_models.last_trained(request.session_hash).examples[int(event.index)][0]
+        examples = self.session.user_models.last_trained(visitor(request)).examples
+        return examples[index_of(event.index, examples)][0]
 
     def open_in_compare(self, model: str, owner: str, photo: str, method: str | None) -> dict[str, Any]:
         """Switches to Compare with a photograph under a model; `picked` then sets the photograph's own widget."""
@@ -74,5 +76,5 @@ class UserModelHandlers(Handlers):
     @error_notices
     def push(self, repository: str, token: str, request: gr.Request) -> tuple[gr.Textbox, str]:
         """Sends the model trained last to the Hub; the token is used once and cleared from its box."""
-        user_model = self.session.user_models.last_trained(request.session_hash)
+        user_model = self.session.user_models.last_trained(visitor(request))
         return gr.Textbox(f"It is at {push(user_model.model, repository, token)}", visible=True), ""

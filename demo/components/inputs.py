@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import html
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_type_hints
 
 import gradio as gr
+
+from ..server import schemas
+from ..server.sentences import STUMBLED, sentence
+
+LOG = logging.getLogger("bsoftmax")
 
 
 class Photo(gr.Image):
@@ -25,37 +32,85 @@ class Photo(gr.Image):
 
 
 class Menu(gr.Dropdown):
-    """A dropdown that accepts any value, so that the handler can answer with a better error."""
+    """A dropdown that passes any value on, so that the handler can answer with a better error."""
 
     is_template = True
 
-    def preprocess(self, payload: Any) -> str | None:
-        """The value as text."""
-        return None if payload is None else str(payload)
+    def preprocess(self, payload: Any) -> Any:
+        """The value as it came."""
+        return payload
+
+
+def notice(words: str) -> gr.Error:
+    """An error notice; the page would draw markup in its words, so there is none left in them."""
+    return gr.Error(html.escape(words, quote=False), print_exception=False)
+
+
+def visitor(request: gr.Request) -> str:
+    """The browser session of a call. Raises ValueError for a call without one, which would share another's things."""
+    if not isinstance(request.session_hash, str) or not request.session_hash:
+        raise ValueError("This call belongs to no session: send a session_hash of your own with it, or use the page.")
+    return request.session_hash
 
 
 @contextmanager
-def _as_notice() -> Iterator[None]:
+def _as_sentence(said: list[str]) -> Iterator[None]:
+    """Adds the sentence of an error to `said`, and lets go of the error with all that its frames hold."""
     try:
         yield
+    except gr.Error:
+        raise
     except (ValueError, OSError) as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        said.append(sentence(error))
+    except Exception:
+        LOG.exception("a handler failed")
+        said.append(STUMBLED)
 
 
 def error_notices(handler: Callable) -> Callable:
-    """Turns a handler's ValueErrors and OSErrors into error notices on the page."""
+    """Checks a handler's arguments by their types, and turns its errors into error notices on the page."""
+    check = _checks(handler)
 
     @functools.wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        with _as_notice():
-            return handler(*args, **kwargs)
+        said: list[str] = []
+        with _as_sentence(said):
+            return handler(*check(*args, **kwargs))
+        raise notice(said[0])  # outside, as it would keep the error it is raised beside
 
     @functools.wraps(handler)
     def guarded_steps(*args: Any, **kwargs: Any) -> Any:
-        with _as_notice():
-            yield from handler(*args, **kwargs)
+        said: list[str] = []
+        with _as_sentence(said):
+            yield from handler(*check(*args, **kwargs))
+        if said:
+            raise notice(said[0])
 
     return guarded_steps if inspect.isgeneratorfunction(handler) else guarded
+
+
+def _checks(handler: Callable) -> Callable[..., list[Any]]:
+    """A function of a handler's arguments that returns them checked; what gradio itself hands over is not."""
+    signature = inspect.signature(handler)
+
+    @functools.cache
+    def kinds() -> dict[str, Any]:  # at the first call: types may be imported after the handler is defined
+        hints = get_type_hints(handler, include_extras=True)
+        own = {name: hint for name, hint in hints.items() if name in signature.parameters}
+        return {name: schemas.kind_of(hint) for name, hint in own.items() if not _of_gradio(hint)}
+
+    def check(*args: Any, **kwargs: Any) -> list[Any]:
+        bound = signature.bind(*args, **kwargs)
+        given = schemas.checked({k: v for k, v in kinds().items() if k in bound.arguments}, bound.arguments)
+        bound.arguments.update(given)
+        bound.apply_defaults()
+        return list(bound.arguments.values())
+
+    return check
+
+
+def _of_gradio(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, (gr.Request, gr.EventData, gr.Progress))
 
 
 def named_outputs(handler: Callable, widgets: Mapping[str, Any]) -> Callable:

@@ -6,18 +6,24 @@ here (`redraw`).
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import logging
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from bsoftmax import METHODS, SOURCES
 from bsoftmax.cams import effects, methods
-from bsoftmax.cams.effects import Distortion
+from bsoftmax.cams.effects import MAX_SHIFT, Distortion
 from bsoftmax.models.heads import is_gap_linear, last_linear
 
+from ..server.schemas import Chosen, Incoming
+from ..server.sentences import STUMBLED, sentence
 from ..server.session import Analysis, Session
+
+LOG = logging.getLogger("bsoftmax")
+Amount = Annotated[float, Field(ge=-MAX_SHIFT, le=MAX_SHIFT)] | None
 
 MAX_CHANNELS = 64  # shifted at once
 RANKED = 24  # most active channels suggested where the browser has no F to rank them by
@@ -72,36 +78,53 @@ def pack(analysis: Analysis, k: int, method: str) -> tuple[dict[str, Any], bytes
     return described, F, rows
 
 
-def parse(payload: Any, analysis: Analysis) -> tuple[int, str, Distortion]:
-    """Class, method and distortion of a browser's payload. Raises ValueError for an invalid one."""
-    try:
-        shift = payload.get("shift") or {}
-        distortion = Distortion(
-            tuple(int(i) for i in shift.get("channels") or ())[:MAX_CHANNELS],
-            _finite(shift.get("delta")), _finite(payload.get("flip")), _finite(payload.get("uniform")),
-            *(bool(payload.get(name)) for name in ("centre", "only", "both")),
+class Shift(Incoming):
+    """A number added to some channels."""
+
+    channels: list[int] | None = None
+    delta: Amount = None
+
+
+class Asked(Incoming):
+    """What a browser asks for: a distortion of one class's map of a photograph under one method."""
+
+    photo: str
+    class_index: Chosen
+    method: str
+    shift: Shift | None = None
+    flip: Amount = None
+    uniform: Amount = None
+    centre: bool | None = None
+    only: bool | None = None
+    both: bool | None = None
+
+    def distortion(self) -> Distortion:
+        """The same as the library's. Raises ValueError for numbers out of range."""
+        shift = self.shift or Shift()
+        return Distortion(
+            tuple(shift.channels or ())[:MAX_CHANNELS], shift.delta or 0.0, self.flip or 0.0, self.uniform or 0.0,
+            bool(self.centre), bool(self.only), bool(self.both),
         )  # fmt: skip
-        return analysis.model.class_number(payload["class_index"]), str(payload["method"]), distortion
-    except (AttributeError, KeyError, TypeError, OverflowError) as error:
-        raise ValueError("The page sent a distortion that cannot be read: reload it.") from error
 
 
-def _finite(value: Any) -> float:
-    number = float(value or 0)
-    if not math.isfinite(number):
-        raise ValueError("A shift must be a finite number.")
-    return number
+def parse(payload: Any, session: Session) -> tuple[Analysis, int, str, Distortion]:
+    """The photograph, class, method and distortion that a browser asks for. Raises ValueError for an invalid one."""
+    asked = Asked.read(payload)
+    analysis = session.cached_analysis(asked.photo)
+    return analysis, analysis.model.class_number(asked.class_index), asked.method, asked.distortion()
 
 
 def redraw(session: Session, payload: Any) -> dict[str, Any]:
     """Distorted maps and logits for heads the browser cannot distort itself; an error comes back as a sentence."""
     try:
-        analysis = session.cached_analysis(str(payload["photo"]))
-        k, method, distortion = parse(payload, analysis)
+        analysis, k, method, distortion = parse(payload, session)
         with analysis.lock:
             maps, logits = effects.distorted_maps(analysis.view, k, method, distortion)
-    except (KeyError, TypeError, ValueError) as error:
-        return {"error": str(error)}
+    except ValueError as error:
+        return {"error": sentence(error)}
+    except Exception:
+        LOG.exception("a redraw failed")
+        return {"error": STUMBLED}
     out: dict[str, Any] = {"maps": {}, "logits": {b: v.tolist() for b, v in logits.items()}}
     for (source, clamp), S in maps.items():
         out["maps"].setdefault(source, {})["clamped" if clamp else "raw"] = S.flatten().tolist()

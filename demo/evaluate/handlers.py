@@ -16,8 +16,9 @@ from bsoftmax.models import zoo
 
 from ..compare.present import method_choices
 from ..components.files import copy_to_cache, gallery_items
-from ..components.inputs import error_notices
+from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
+from ..server.schemas import index_of
 from ..server.user_models import is_user_model
 from ..workspace import datasets
 from ..workspace.data_handlers import Update
@@ -47,13 +48,13 @@ class EvaluateHandlers(JobHandlers):
     @error_notices
     def bring_trained(self, photo: str | None, method: str | None, request: gr.Request) -> Update:
         """Loads the images and the model of the last training."""
-        training = self.workspaces.of(request.session_hash, "train")
+        training = self.workspaces.of(visitor(request), "train")
         if training.outcome is None:
             raise ValueError("Nothing has been trained here yet: train first, or bring images.")
         user_model, holdout = self.session.user_models.get(training.outcome), training.holdout
         datasets.copy_data(training, self.workspace(request), self.limits)
         self.workspace(request).holdout = holdout
-        return {**self.loading(), **self.choose(user_model.token, request.session_hash, photo, method)}
+        return {**self.loading(), **self.choose(user_model.token, visitor(request), photo, method)}
 
     @error_notices
     def plan(
@@ -136,7 +137,9 @@ class EvaluateHandlers(JobHandlers):
         }  # fmt: skip
 
     @error_notices
-    def show_metric(self, group: str, metric: str, method: str, whose: str, request: gr.Request) -> Update:
+    def show_metric(
+        self, group: str | None, metric: str | None, method: str | None, whose: str | None, request: gr.Request
+    ) -> Update:
         """One metric of the last evaluation: table and verdict, curves, best and worst images."""
         return self._view(self._outcome(request), group, metric, method, whose)
 
@@ -186,8 +189,9 @@ class EvaluateHandlers(JobHandlers):
     @error_notices
     def _open(self, request: gr.Request, which: str, event: gr.SelectData) -> Update:
         outcome = self._outcome(request)
-        photo = copy_to_cache(outcome.shown[which][int(event.index)])
-        return self.open_in_compare(outcome.model, request.session_hash, photo, outcome.method)
+        shown = outcome.shown.get(which, [])
+        photo = copy_to_cache(shown[index_of(event.index, shown)])
+        return self.open_in_compare(outcome.model, visitor(request), photo, outcome.method)
 
 
 def _curves(evaluation: Evaluation, group: str, method: str, clamp: bool) -> Update:

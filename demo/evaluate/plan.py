@@ -15,6 +15,7 @@ from bsoftmax.evaluation.localization import PROTOCOLS
 from bsoftmax.evaluation.measure import GROUPS
 from bsoftmax.evaluation.plan import SPLIT_ORDER, EvalRun
 from bsoftmax.models import zoo
+from bsoftmax.utils.text import quoted
 
 from ..components.report import Block, listed, text
 from ..workspace.preview import duration, passes_of, skipped_list
@@ -46,7 +47,7 @@ class EvalSettings:
         offered = (GROUPS, METHODS, EXPLAINED, PROTOCOLS)
         for names, all_ in zip((self.metrics, self.methods, [self.explain], [self.protocol]), offered):
             if odd := [name for name in names if name not in all_]:
-                raise ValueError(f"There is no {str(odd[0])[:60]!r}: choose from what is offered.")
+                raise ValueError(f"There is no {quoted(odd[0])}: choose from what is offered.")
         if not 1 <= self.limit <= 10**6 or not 0 <= self.seed < 2**31:
             raise ValueError("Images must be 1 to 1,000,000 and the seed 0 or more: set them again.")
 
@@ -68,7 +69,9 @@ class EvalSettings:
             options += ["--metrics", ",".join(self.metrics)]
         for name in ("split", "explain", "protocol", "seed"):
             if getattr(self, name) != getattr(default, name):
-                options += [f"--{name}", str(getattr(self, name))]
+                value = str(getattr(self, name))
+                # one word where it could be taken for an option: a folder of a zip names the split
+                options += [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
         return [*options, "--batch", str(BATCH)]
 
 
@@ -103,7 +106,7 @@ class EvalPlan:
         """Raises ValueError for a split that the data does not have, or a method that the model does not allow."""
         split = settings.split or default_split(data)
         if split not in data.splits:
-            raise ValueError(f"There is no part {split[:60]!r} in these images: choose {', '.join(data.splits)}.")
+            raise ValueError(f"There is no part {quoted(split)} in these images: choose {', '.join(data.splits)}.")
         plan = cls(data, split, name, model, settings)
         plan.columns()
         return plan

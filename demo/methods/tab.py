@@ -13,30 +13,31 @@ from ..compare.page import Page
 from ..compare.present import overview, present
 from ..components.canvas import GridCanvas, MapData
 from ..components.inputs import error_notices
+from ..server.schemas import Chosen
 
 
 class GridHandlers(Handlers):
     """Event handlers of the grid."""
 
     @error_notices
-    def overview(self, photo: str | None, model: str, chosen: str | int) -> MapData:
+    def overview(self, photo: str | None, model: str, chosen: Chosen) -> MapData:
         """Maps of one class under every quick method, for every evidence source."""
         analysis, k = self.explained(photo, model, chosen)
         return to_browser(analysis, overview(analysis, k))
 
     @error_notices
     def overview_slow(
-        self, photo: str | None, model: str, chosen: str | int, progress: gr.Progress = gr.Progress()
+        self, photo: str | None, model: str, chosen: Chosen, progress: gr.Progress = gr.Progress()
     ) -> MapData:
         """The same with the slow methods, which run the trunk once a channel."""
         analysis, k = self.explained(photo, model, chosen)
         return to_browser(analysis, overview(analysis, k, slow=True, tick=ticker(progress)))
 
     @error_notices
-    def pick(self, photo: str | None, model: str, chosen: str | int, event: gr.EventData) -> tuple[Any, Any, Any]:
+    def pick(self, photo: str | None, model: str, chosen: Chosen, event: gr.EventData) -> tuple[Any, Any, Any]:
         """Shows the picked method in the Compare tab."""
-        method = str(event.value if hasattr(event, "value") else event._data)
-        if method not in METHODS:
+        method = getattr(event, "value", event._data)
+        if not isinstance(method, str) or method not in METHODS:
             return gr.skip(), gr.skip(), gr.skip()
         analysis, k = self.explained(photo, model, chosen)
         data = to_browser(analysis, present(analysis, k, method))

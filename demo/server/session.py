@@ -16,6 +16,7 @@ from bsoftmax import METHODS, SOURCES, DualBranch, View, open_model
 from bsoftmax.cams import unavailable
 from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
+from bsoftmax.utils.text import quoted
 
 from .lanes import SlowLane
 from .user_models import UserModels, is_user_model
@@ -128,7 +129,7 @@ class Session:
         if is_user_model(name):
             return self.user_models.get(name).model
         if name not in self.model_names():
-            raise ValueError(f"There is no model {name!r}; choose one of {', '.join(self.model_names())}.")
+            raise ValueError(f"There is no model {quoted(name)}; choose one of {', '.join(self.model_names())}.")
         return self._models.get(name, lambda: open_model(name))
 
     def analysis(self, path: str | Path, model_name: str = zoo.DEFAULT) -> Analysis:

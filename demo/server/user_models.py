@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bsoftmax import DualBranch
-from bsoftmax.models import checkpoints
-from bsoftmax.models.spec import Spec
 
-from .permissions import check_trunk_size
+from .permissions import MAX_MILLION_PARAMETERS
 
 Picture = tuple[str, str]  # a path and its caption
 PREFIX = "own-"
@@ -41,8 +39,7 @@ def is_user_model(name: str) -> bool:
 
 def load_checkpoint(path: str | Path) -> DualBranch:
     """Opens an uploaded checkpoint. Raises ValueError (or a kind of it) with a sentence."""
-    check_trunk_size(Spec.from_metadata(checkpoints.read(path)[1]).trunk)  # before any network is built
-    return DualBranch.load(path)
+    return DualBranch.load(path, most=MAX_MILLION_PARAMETERS * 1e6)
 
 
 class UserModels:

@@ -13,7 +13,7 @@ from bsoftmax.data.limits import bytes_in_words
 
 from ..compare.classes import readable
 from ..components.files import copy_to_cache, gallery_items
-from ..components.inputs import error_notices
+from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData
 from ..workspace.data_handlers import Update
 from ..workspace.job_handlers import JobHandlers, file_stem, idle
@@ -51,7 +51,7 @@ class TrainHandlers(JobHandlers):
     ) -> Iterator[Update]:  # fmt: skip
         """Trains on the images brought before and reports its progress; the last answer names the model."""
         yield from self.guarded(
-            request, lambda workspace: self._train(workspace, request.session_hash, Settings.read(
+            request, lambda workspace: self._train(workspace, visitor(request), Settings.read(
                 trunk, views, epochs, lr, weight_decay, init, stage1, share, seed, solver))
         )  # fmt: skip
 

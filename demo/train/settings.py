@@ -7,6 +7,7 @@ from typing import Any
 
 from bsoftmax.models import backbones, zoo
 from bsoftmax.training.loop import BranchConfig
+from bsoftmax.utils.text import quoted
 
 from ..server.permissions import check_trunk_size
 
@@ -37,16 +38,18 @@ class Settings:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{LABELS[name]} must be {low:g} to {high:g}, got {getattr(self, name):g}.")
         if self.init not in STARTS or self.stage1 not in STAGES:
-            raise ValueError(f"There is no start {self.init!r} or first stage {self.stage1!r}: choose from the menus.")
+            raise ValueError(
+                f"There is no start {quoted(self.init)} or first stage {quoted(self.stage1)}: choose from the menus."
+            )
         if self.solver not in SOLVERS:
-            raise ValueError(f"There is no solver {self.solver!r}: choose from the menu.")
+            raise ValueError(f"There is no solver {quoted(self.solver)}: choose from the menu.")
         if self.stage1 == "probe" and self.trunk in backbones.BACKBONES:
             self._check_weights()
 
     def _check_weights(self) -> None:
         if not backbones.BACKBONES[self.trunk].complete:
             raise ValueError(
-                f"{self.trunk!r} has layers that no public weights fill: choose to fine-tune its last stage."
+                f"{quoted(self.trunk)} has layers that no public weights fill: choose to fine-tune its last stage."
             )
 
     @classmethod

@@ -15,7 +15,7 @@ from bsoftmax.data.sets import ImageSet
 from ..compare.handlers import ticker
 from ..compare.user_models import UserModelHandlers
 from ..components.files import gallery_items
-from ..components.inputs import error_notices
+from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
 from ..server.session import Session
 from . import datasets
@@ -37,7 +37,7 @@ class DataHandlers(UserModelHandlers):
 
     def workspace(self, request: gr.Request) -> Workspace:
         """The session's workspace in this tab."""
-        return self.workspaces.of(request.session_hash, self.TAB)
+        return self.workspaces.of(visitor(request), self.TAB)
 
     @error_notices
     def bring_zip(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
@@ -47,11 +47,11 @@ class DataHandlers(UserModelHandlers):
         return self._load(request, Path(path), progress)
 
     @error_notices
-    def bring_folder(self, path: str, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
+    def bring_folder(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
         """Reads a folder of this machine; offered only where the page is served to this machine alone."""
-        if not (path or "").strip():
+        if not path or not path.strip():
             raise ValueError("Write the path of a folder of class folders first.")
-        return self._load(request, Path(path.strip()).expanduser(), progress)
+        return self._load(request, datasets.folder_of(path), progress)
 
     @error_notices
     def bring_sample(self, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
@@ -59,16 +59,17 @@ class DataHandlers(UserModelHandlers):
         path = self.workspaces.root / "sample.zip"
         with self._drawing:
             if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)  # a cleaner may have removed it
                 sample_zip(path)
         return self._load(request, path, progress, "sample")
 
     @error_notices
     def add_class(
-        self, name: str, files: list[str] | None, request: gr.Request, progress: gr.Progress = gr.Progress()
+        self, name: str | None, files: list[str] | None, request: gr.Request, progress: gr.Progress = gr.Progress()
     ) -> Update:
         """Adds one class's pictures; from the second class on there is something to train on."""
         workspace = self.workspace(request)
-        path = datasets.add_class(workspace, name, files or [])
+        path = datasets.add_class(workspace, name or "", files or [])
         emptied = {"class_name": "", "class_files": None}
         if len(workspace.classes) > 1:
             return {**emptied, **self._load(request, path, progress)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from bsoftmax.cams.view import Tick
 from bsoftmax.data.layouts import read_data
 from bsoftmax.data.limits import Limits
+from bsoftmax.utils.text import quoted
 
 from .workspaces import Workspace
 
@@ -32,6 +33,7 @@ def load_data(
     folder = workspace.new_data_folder()
     cache = folder / "cache" / "data"
     try:
+        source = source.resolve()
         if source.is_file():
             source = Path(_link(source, folder / source.name))
             if unpacked:
@@ -40,7 +42,20 @@ def load_data(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    workspace.set_data(folder, source.name if source.parent == folder else str(source.resolve()), data, label)
+    workspace.set_data(folder, _as_argument(source.name) if source.parent == folder else str(source), data, label)
+
+
+def _as_argument(name: str) -> str:
+    """A file's name on a command line, where "-" begins an option and "hf:" an address."""
+    return name if re.match(r"\w[^:]*$", name) else f"./{name}"
+
+
+def folder_of(text: str) -> Path:
+    """The folder that a visitor names, ~ being their own. Raises ValueError for a home folder that is not there."""
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError:
+        raise ValueError(f"There is no user whose folder {quoted(text)} would be: write the whole path.") from None
 
 
 def copy_data(origin: Workspace, workspace: Workspace, limits: Limits | None) -> None:
@@ -67,10 +82,11 @@ def add_class(workspace: Workspace, name: str, files: Sequence[str]) -> Path:
     """
     name = class_name(name)
     if not files:
-        raise ValueError(f"Choose some pictures of the class {name!r} first.")
+        raise ValueError(f"Choose some pictures of the class {quoted(name)} first.")
     if name in workspace.classes:
-        raise ValueError(f"There is a class {name!r} already: choose another name, or remove all and begin anew.")
+        raise ValueError(f"There is a class {quoted(name)} already: choose another name, or remove all and begin anew.")
     path = workspace.folder / "classes.zip"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "a") as archive:  # pictures are compressed already
         for n, file in enumerate(map(Path, files)):
             archive.write(file, f"{name}/{n:05d}-{file.name}")

@@ -11,8 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..components.inputs import error_notices
+from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
+from ..server.sentences import sentence
 from .data_handlers import DataHandlers, Update
 from .jobs import Job
 from .progress import JobProgress
@@ -32,20 +33,21 @@ class JobHandlers(DataHandlers):
             raise ValueError("Bring images first: a zip, pictures class by class, or the sample set.")
         if workspace.busy:
             raise ValueError(f"One {self.KIND} is under way already.")
-        self.workspaces.enqueue(request.session_hash, self.TAB)
+        self.workspaces.enqueue(visitor(request), self.TAB)
         return {
             **self._queue(request), "run": gr.Column(visible=True), "outcome": gr.Column(visible=False),
             "curves": gr.Row(visible=False), "go": gr.Button(interactive=False), "timer": gr.Timer(active=True),
             "stop": gr.Button(visible=False), "discard": gr.Button(visible=True),
         }  # fmt: skip
 
+    @error_notices
     def wait(self, request: gr.Request) -> Update:
         """The place in the queue."""
         queued = self.workspace(request).ticket is not None
         return self._queue(request) if queued else {"status": gr.skip()}
 
     def _queue(self, request: gr.Request) -> Update:
-        ahead = self.workspaces.ahead(request.session_hash, self.TAB)
+        ahead = self.workspaces.ahead(visitor(request), self.TAB)
         words = "Starting …" if not ahead else f"Waiting: {ahead} job{'s' * (ahead > 1)} ahead of yours."
         return {"status": ReportData(blocks=[text(words, "now")])}
 
@@ -56,7 +58,7 @@ class JobHandlers(DataHandlers):
             yield from steps(workspace)
         except Exception as error:
             known = isinstance(error, (ValueError, OSError))
-            words = str(error) if known else f"The server stumbled over this {self.KIND}: try again."
+            words = sentence(error) if known else f"The server stumbled over this {self.KIND}: try again."
             yield {"status": ReportData(blocks=[text(words, "error")]), **idle()}
             raise
         finally:  # also when the tab is closed, or the job discarded
@@ -69,6 +71,8 @@ class JobHandlers(DataHandlers):
     def run_folder(workspace: Workspace) -> Path:
         """The working folder of a job. Raises ValueError when its images have been removed."""
         if workspace.data is None or workspace.data_folder is None:
+            raise ValueError("The images are no longer on the server: bring them again.")
+        if not workspace.data_folder.is_dir():  # a cleaner of temporary files has been there
             raise ValueError("The images are no longer on the server: bring them again.")
         run = workspace.data_folder / "run"
         run.mkdir(exist_ok=True)
@@ -110,6 +114,7 @@ class JobHandlers(DataHandlers):
         """A job's command line, after the one that makes the sample set where that is its data."""
         return "bsoftmax sample sample\n" * (workspace.label == "sample") + shlex.join(command)
 
+    @error_notices
     def stop(self, request: gr.Request) -> Update:
         """Asks the job to end early and to keep what it has."""
         workspace = self.workspace(request)
@@ -117,6 +122,7 @@ class JobHandlers(DataHandlers):
             workspace.job.stop()
         return {"stop": gr.Button(interactive=False)}
 
+    @error_notices
     def discard(self, request: gr.Request) -> Update:
         """Ends the job and removes its results; the images stay."""
         workspace = self.workspace(request)

@@ -55,7 +55,7 @@ class Workspace:
 
     def new_data_folder(self) -> Path:
         """An empty folder for another data set."""
-        return Path(tempfile.mkdtemp(dir=self.folder))
+        return _new_folder(self.folder)
 
     def set_data(self, data_folder: Path, source: str, data: DataSet, label: str = "") -> None:
         """Replaces the data set and removes the files of the last."""
@@ -72,6 +72,12 @@ class Workspace:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _new_folder(parent: Path) -> Path:
+    """A new folder in one that a cleaner of temporary files may have removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=parent))
+
+
 class Workspaces:
     """All workspaces, by session and tab; they are removed when idle for hours, and at the server's end."""
 
@@ -86,7 +92,7 @@ class Workspaces:
         with self._lock:
             gone = self._evict(new=(owner, tab) not in self._workspaces)
             if (owner, tab) not in self._workspaces:
-                self._workspaces[owner, tab] = Workspace(Path(tempfile.mkdtemp(dir=self.root)))
+                self._workspaces[owner, tab] = Workspace(_new_folder(self.root))
             workspace = self._workspaces[owner, tab]
             workspace.used = time.monotonic()
         for old in gone:
