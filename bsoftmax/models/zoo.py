@@ -13,7 +13,7 @@ from .dual_branch import DualBranch
 
 __all__ = ["DEFAULT", "bundled", "local_trunks", "matched", "names", "open_model", "unreadable"]
 
-DEFAULT = "wild20"
+DEFAULT = "imagenet"
 
 
 def local_trunks() -> list[str]:
