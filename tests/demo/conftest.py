@@ -12,6 +12,7 @@ from paths import ROOT, TESTS
 from bsoftmax import open_model
 from bsoftmax.data.limits import LIMITS
 from bsoftmax.images.read import read_rgb
+from bsoftmax.models import zoo
 from demo.app.layout import build_app
 from demo.app.theme import CSS, THEME
 from demo.server.session import Session
@@ -19,7 +20,7 @@ from demo.workspace import jobs
 
 READY = {
     "Train": "#preview .report p",
-    "Evaluate": "text=Model: wild20. Bring images",
+    "Evaluate": f"text=Model: {zoo.DEFAULT}. Bring images",
 }
 
 

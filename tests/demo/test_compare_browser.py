@@ -178,8 +178,8 @@ def test_a_model_that_cannot_be_opened_gives_way_to_the_last(page, monkeypatch):
     page.locator("#model input").click()
     page.get_by_role("option", name="resnet50").click()
     page.wait_for_selector("text=could not be downloaded")
-    page.wait_for_function("document.querySelector('#model input').value === 'wild20'")
-    assert "wild20" in page.locator("#compare").inner_text()
+    page.wait_for_function("document.querySelector('#model input').value === 'imagenet'")
+    assert "imagenet" in page.locator("#compare").inner_text()
 
 
 def changed(page, before):

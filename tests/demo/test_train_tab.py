@@ -67,7 +67,9 @@ def test_a_zip_is_shown_before_anything_is_trained_on_it(tab, made):
     assert [item.split(":")[0] for item in skipped["items"]] == ["blue/notes.png"]
     words = [b["text"] for b in blocks(update, kind="text")]
     assert words[0] == "30 images of 3 classes."
-    assert "54 passes of the trunk at 10 a second, then 30 epochs" in words[2]  # 2 x 24 + 6
+    assert "54 passes of the trunk at 10 a second, then both heads to their optimum" in words[2]  # 2 x 24 + 6
+    words = [b["text"] for b in blocks(tab.plan(ask(), *DEFAULTS[:-1], "sgd"), kind="text")]
+    assert "54 passes of the trunk at 10 a second, then 30 epochs" in words[2]
     assert len(update["samples"].value) == 3
     assert update["go"].interactive
 
@@ -161,7 +163,7 @@ def test_nobody_else_sees_a_model_but_whoever_has_its_token_may_use_it(tab, made
     tab.session.user_models.remove("anna")
     with pytest.raises(gr.Error, match="no longer on the server"):
         Handlers(tab.session).explain(LION, token, "0", "cam")
-    with pytest.raises(ValueError, match="left the server"):
+    with pytest.raises(ValueError, match="no longer on the server"):
         tab.session.cached_analysis(seen["canvas"].info["photo_token"])
 
 
