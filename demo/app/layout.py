@@ -50,5 +50,6 @@ def on_leave(session: Session, workspaces: Workspaces | None) -> Callable[[gr.Re
         if workspaces:
             workspaces.remove(request.session_hash)
         session.user_models.remove(request.session_hash)
+        session.slow.stop(request.session_hash)
 
     return leave

@@ -58,7 +58,7 @@ def distorted(
 ) -> str:
     """A distortion as a before/after figure ("figure") or as a GIF of its sweep ("sweep")."""
     stem, label = f"{_stem(analysis, k, method)}-distorted", readable(analysis.model.classes[k])
-    with analysis.lock:
+    with analysis.guard(method):
         if kind == "sweep":
             return write_to_cache(
                 f"{stem}.gif", lambda path: write_gif(path, analysis.image, analysis.view, k, method, distortion, tick)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -20,6 +21,8 @@ from ..server.user_models import is_user_model
 from . import examples, exports
 from .classes import ranked_classes
 from .present import Presented, method_choices, predicted, present
+
+T = TypeVar("T")
 
 
 def to_browser(analysis: Analysis, shown: Presented) -> MapData:
@@ -45,7 +48,8 @@ class Handlers:
         """The photograph under the model. Raises ValueError when there is no photograph."""
         if not photo:
             raise ValueError("There is no photograph: upload one or choose an example.")
-        return self.session.analysis(photo, model)
+        with self.session.quick:
+            return self.session.analysis(photo, model)
 
     def explained(self, photo: str | None, model: str, chosen: Chosen) -> tuple[Analysis, int]:
         """The photograph under the model, and the number of the chosen class. Raises ValueError for an unknown one."""
@@ -68,11 +72,36 @@ class Handlers:
 
     @error_notices
     def explain(
-        self, photo: str | None, model: str, chosen: Chosen, method: str, progress: gr.Progress = gr.Progress()
-    ) -> MapData:
+        self, photo: str | None, model: str, chosen: Chosen, method: str, request: gr.Request | None = None,
+        progress: gr.Progress = gr.Progress(),
+    ) -> MapData:  # fmt: skip
         """Maps of one class under one method, for every evidence source, with and without the positive clamp."""
         analysis, k = self.explained(photo, model, chosen)
-        return to_browser(analysis, present(analysis, k, method, ticker(progress)))
+        work = lambda tick: present(analysis, k, method, tick)  # noqa: E731
+        return to_browser(analysis, self.computed(work, analysis.takes_seconds(method), request, progress))
+
+    def computed(
+        self, work: Callable[[Tick], T], slow: bool, request: gr.Request | None, progress: gr.Progress,
+        what: str = "masked passes",
+    ) -> T:  # fmt: skip
+        """What `work(tick)` returns, in the lane of slow computations or among the quick ones."""
+        if not slow:
+            with self.session.quick:
+                return work(ticker(progress, what))
+        owner = request.session_hash if request else None
+        waiting = lambda ahead: progress((0, 1), desc=f"{ahead} slow computations ahead of yours")  # noqa: E731
+        return self.session.slow.run(owner, work, ticker(progress, what), waiting)
+
+    def stop_slow(self, request: gr.Request) -> None:
+        """Stops the slow computation of this session; what was computed is kept."""
+        self.session.slow.stop(request.session_hash)
+
+    def stoppable(self, photo: str | None, model: str, method: str) -> gr.Button:
+        """The Stop button, while a slow method is computed."""
+        try:
+            return gr.Button(visible=bool(photo) and self.session.analysis(photo, model).takes_seconds(method))
+        except ValueError:  # the other handler of the same event says why
+            return gr.Button(visible=False)
 
     @error_notices
     def classify(self, photo: str | None, model: str) -> dict[str, float]:
@@ -94,10 +123,14 @@ class Handlers:
             return panel.gauge_report(analysis, k, method)
 
     @error_notices
-    def distorted(self, kind: str, event: gr.EventData, progress: gr.Progress = gr.Progress()) -> str:
+    def distorted(
+        self, kind: str, event: gr.EventData, request: gr.Request | None = None, progress: gr.Progress = gr.Progress()
+    ) -> str:
         """Writes the distortion the page shows as a before/after figure or as a GIF of its sweep."""
         analysis, k, method, distortion = panel.parse(event._data, self.session)
-        return exports.distorted(analysis, k, method, distortion, kind, ticker(progress, "frames"))
+        work = lambda tick: exports.distorted(analysis, k, method, distortion, kind, tick)  # noqa: E731
+        slow = kind == "sweep" or analysis.takes_seconds(method)
+        return self.computed(work, slow, request, progress, "frames")
 
     @error_notices
     def choose_example(self, event: gr.SelectData) -> str:

@@ -56,9 +56,10 @@ def present(
     method = cam_methods.find(method or cam_methods.default(analysis.model)).key
     columns: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []
+    guard = analysis.guard(method)
     for source in analysis.sources:
         columns.append(_column(analysis, source, k, method, len(maps)))
-        with analysis.lock:
+        with guard:
             evidence = analysis.view.evidence(source, k)
             maps += [cam_methods.class_map(evidence, method, clamp, tick)[0].numpy() for clamp in (False, True)]
     info = {**_context(analysis, k, method), "columns": columns, "photo_token": analysis.key}
@@ -77,11 +78,10 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
         method = METHODS[key]
         cells: list[dict[str, Any]] = []
         for source in analysis.sources:
-            measured = method.slow and analysis.view.has_masked
-            if cam_methods.takes_seconds(analysis.model, key) and not (slow or measured):
+            if analysis.takes_seconds(key) and not slow:
                 cells.append({"source": source, "map": None, "note": "on request"})
                 continue
-            with analysis.lock:
+            with analysis.guard(key):
                 evidence = analysis.view.evidence(source, k)
                 maps.append(cam_methods.class_map(evidence, key, None, tick)[0].numpy())
             cells.append({"source": source, "map": len(maps) - 1, "note": ""})

@@ -23,6 +23,8 @@ from .handlers import Handlers, to_browser
 from .present import method_choices, present
 from .user_models import UserModelHandlers
 
+EXPLAINED = 16  # requests at once: slow ones wait for their lane, and must not keep quick ones out
+
 
 @dataclass(frozen=True)
 class Controls:
@@ -59,6 +61,7 @@ def build(session: Session) -> Controls:
                 classes, value=classes[0][1], label="Class to explain", allow_custom_value=True, elem_id="class"
             )
             how = Menu(method_choices(analysis.model), value=method, label="Method", elem_id="method")
+            stop = gr.Button("Stop", size="sm", variant="stop", visible=False, elem_id="stop-slow")
             with gr.Accordion("Model", open=False):
                 model = Menu(session.model_names(), value=zoo.DEFAULT, label="Model", elem_id="model")
                 checkpoint = gr.UploadButton(
@@ -76,6 +79,7 @@ def build(session: Session) -> Controls:
     handlers = UserModelHandlers(session)
     given.select(handlers.choose_example, None, photo, api_visibility="private", show_progress="hidden")
     _wire(handlers, controls, buttons)
+    _wire_explain(handlers, controls, stop)
     _wire_user_models(handlers, controls, checkpoint)
     seen = [photo, model, chosen, how]
     accordion.expand(handlers.stand, seen, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
@@ -108,17 +112,26 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
     # when a model cannot be opened, the menu returns to the last that could
     analysed.success(lambda name: name, on.model, on.opened, api_visibility="private", show_progress="hidden")
     analysed.failure(lambda name: name, on.opened, on.model, api_visibility="private", show_progress="hidden")
-    for event, name in ((on.chosen.input, "explain"), (on.method.input, None)):
-        event(
-            handlers.explain, [*seen, *menus], on.canvas, **endpoint(name),
-            show_progress="minimal", trigger_mode="always_last", concurrency_limit=4,
-        )  # fmt: skip
     for file, button in buttons.items():
         _fetch(button.click, handlers.export, [*seen, *menus, gr.State(file)], on.fetcher, file.replace(".", "_"))
     for event, kind in ((on.canvas.figure, "figure"), (on.canvas.sweep, "sweep")):
         _fetch(event, handlers.distorted, [gr.State(kind)], on.fetcher, None)
     trigger, answer = gr.Button(visible=False), gr.Label(visible=False)  # an endpoint for programs only
     trigger.click(handlers.classify, seen, answer, api_name="classify")
+
+
+def _wire_explain(handlers: Handlers, on: Controls, stop: gr.Button) -> None:
+    """Another class or method; a slow method can be stopped."""
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    for event, name in ((on.chosen.input, "explain"), (on.method.input, None)):
+        event(handlers.stoppable, [on.photo, on.model, on.method], stop, **quiet)
+        explained = event(
+            handlers.explain, [on.photo, on.model, on.chosen, on.method], on.canvas, **endpoint(name),
+            show_progress="minimal", trigger_mode="always_last", concurrency_limit=EXPLAINED,
+        )  # fmt: skip
+        for ended in (explained.success, explained.failure):
+            ended(lambda: gr.Button(visible=False), None, stop, **quiet)
+    stop.click(handlers.stop_slow, None, None, **quiet | {"api_visibility": "public"}, api_name="stop_slow")
 
 
 def _wire_user_models(handlers: UserModelHandlers, on: Controls, checkpoint: gr.UploadButton) -> None:

@@ -8,7 +8,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import gradio as gr
 
@@ -110,7 +110,8 @@ def _checks(handler: Callable) -> Callable[..., list[Any]]:
 
 
 def _of_gradio(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, (gr.Request, gr.EventData, gr.Progress))
+    parts = get_args(hint) or (hint,)  # of `gr.Request | None`
+    return any(isinstance(part, type) and issubclass(part, (gr.Request, gr.EventData, gr.Progress)) for part in parts)
 
 
 def named_outputs(handler: Callable, widgets: Mapping[str, Any]) -> Callable:

@@ -25,6 +25,7 @@ from ..server.session import Analysis, Session
 LOG = logging.getLogger("bsoftmax")
 Amount = Annotated[float, Field(ge=-MAX_SHIFT, le=MAX_SHIFT)] | None
 
+PATIENCE = 3.0  # seconds that a redraw waits for its turn
 MAX_CHANNELS = 64  # shifted at once
 RANKED = 24  # most active channels suggested where the browser has no F to rank them by
 # alpha of these methods depends on a row w, the pooled features h and the score y alone
@@ -118,8 +119,9 @@ def redraw(session: Session, payload: Any) -> dict[str, Any]:
     """Distorted maps and logits for heads the browser cannot distort itself; an error comes back as a sentence."""
     try:
         analysis, k, method, distortion = parse(payload, session)
-        with analysis.lock:
-            maps, logits = effects.distorted_maps(analysis.view, k, method, distortion)
+        if METHODS.get(method, METHODS["cam"]).slow and analysis.takes_seconds(method):
+            raise ValueError(f"{METHODS[method].label} can be distorted once it was drawn: choose it as the method.")
+        maps, logits = _distorted(session, analysis, k, method, distortion)
     except ValueError as error:
         return {"error": sentence(error)}
     except Exception:
@@ -129,6 +131,17 @@ def redraw(session: Session, payload: Any) -> dict[str, Any]:
     for (source, clamp), S in maps.items():
         out["maps"].setdefault(source, {})["clamped" if clamp else "raw"] = S.flatten().tolist()
     return out
+
+
+def _distorted(session: Session, analysis: Analysis, k: int, method: str, distortion: Distortion) -> tuple[Any, Any]:
+    """The distorted maps and logits. Raises ValueError when too many others are drawn: threads must not pile up."""
+    if not session.redraws.acquire(timeout=PATIENCE):
+        raise ValueError("The server draws for many visitors just now: move the slider again.")
+    try:
+        with analysis.lock:
+            return effects.distorted_maps(analysis.view, k, method, distortion)
+    finally:
+        session.redraws.release()
 
 
 @torch.no_grad()

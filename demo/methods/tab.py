@@ -8,7 +8,7 @@ import gradio as gr
 
 from bsoftmax import METHODS
 
-from ..compare.handlers import Handlers, ticker, to_browser
+from ..compare.handlers import Handlers, to_browser
 from ..compare.page import Page
 from ..compare.present import overview, present
 from ..components.canvas import GridCanvas, MapData
@@ -23,15 +23,19 @@ class GridHandlers(Handlers):
     def overview(self, photo: str | None, model: str, chosen: Chosen) -> MapData:
         """Maps of one class under every quick method, for every evidence source."""
         analysis, k = self.explained(photo, model, chosen)
-        return to_browser(analysis, overview(analysis, k))
+        with self.session.quick:
+            return to_browser(analysis, overview(analysis, k))
 
     @error_notices
     def overview_slow(
-        self, photo: str | None, model: str, chosen: Chosen, progress: gr.Progress = gr.Progress()
-    ) -> MapData:
+        self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None = None,
+        progress: gr.Progress = gr.Progress(),
+    ) -> MapData:  # fmt: skip
         """The same with the slow methods, which run the trunk once a channel."""
         analysis, k = self.explained(photo, model, chosen)
-        return to_browser(analysis, overview(analysis, k, slow=True, tick=ticker(progress)))
+        slow = any(analysis.takes_seconds(method) for method in analysis.methods)
+        work = lambda tick: overview(analysis, k, slow=True, tick=tick)  # noqa: E731
+        return to_browser(analysis, self.computed(work, slow, request, progress))
 
     @error_notices
     def pick(self, photo: str | None, model: str, chosen: Chosen, event: gr.EventData) -> tuple[Any, Any, Any]:
@@ -48,8 +52,15 @@ def build(page: Page) -> None:
     """Lays out the grid; it is computed when the tab is opened."""
     handlers, controls = GridHandlers(page.session), page.controls
     grid = GridCanvas(label="all methods", elem_id="grid")
-    slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
+    with gr.Row():
+        slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
+        stop = gr.Button("Stop", size="sm", variant="stop", visible=False, elem_id="stop-overview")
     seen = [controls.photo, controls.model, controls.chosen]
     page.tab.select(handlers.overview, seen, grid, api_name="overview", show_progress="hidden", concurrency_limit=4)
-    slow.click(handlers.overview_slow, seen, grid, api_name="overview_slow", concurrency_limit=2)
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    slow.click(lambda: gr.Button(visible=True), None, stop, **quiet)
+    added = slow.click(handlers.overview_slow, seen, grid, api_name="overview_slow", concurrency_limit=8)
+    for ended in (added.success, added.failure):
+        ended(lambda: gr.Button(visible=False), None, stop, **quiet)
+    stop.click(handlers.stop_slow, None, None, **quiet)
     grid.pick(handlers.pick, seen, [page.tabs, controls.method, controls.canvas], api_visibility="private")

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from PIL import Image
 
 from bsoftmax import METHODS, SOURCES, DualBranch, View, open_model
 from bsoftmax.cams import unavailable
+from bsoftmax.cams.methods import takes_seconds
 from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
@@ -67,6 +69,16 @@ class Analysis:
         """The methods this model's head allows."""
         return [key for key in METHODS if unavailable(self.model, key) is None]
 
+    def takes_seconds(self, method: str) -> bool:
+        """Whether a method runs the trunk or a deep head once a channel, and has not done so yet. False for unknown."""
+        if method not in METHODS or (METHODS[method].slow and self.view.has_masked):
+            return False
+        return takes_seconds(self.model, method)
+
+    def guard(self, method: str) -> AbstractContextManager[Any]:
+        """What keeps threads from computing the same quick maps at once; slow ones have a lane, and block nobody."""
+        return nullcontext() if self.takes_seconds(method) else self.lock
+
     @property
     def public(self) -> bool:
         """Whether a link may name the model."""
@@ -119,6 +131,7 @@ class Session:
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
         self.slow, self.quick = SlowLane(), threading.BoundedSemaphore(QUICK)
+        self.redraws = threading.BoundedSemaphore(QUICK)
 
     def model_names(self) -> list[str]:
         """The models in everybody's menu."""

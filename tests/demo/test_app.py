@@ -37,6 +37,7 @@ def test_every_endpoint_answers(client, session):
     session._models.get("inception_v3", lambda: small_model(("lion", "tench")))  # a tiny one: a pass for every channel
     rows = client.predict(photo, "inception_v3", "lion", api_name="/overview_slow")["info"]["rows"]
     seen["overview_slow"] = all(cell["map"] is not None for row in rows for cell in row["cells"])
+    seen["stop_slow"] = client.predict(api_name="/stop_slow") in ((), None)
     # tried in test_train_browser.py, test_train_parts.py, test_evaluate_browser.py and test_evaluate_tab.py
     seen |= dict.fromkeys((*TRAINING, *EVALUATION), True)
     public = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
