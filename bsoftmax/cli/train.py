@@ -70,6 +70,10 @@ class TrainingPrinter(EventPrinter):
         if len(event["skipped"]) > LISTED:
             print(f"passed over: {len(event['skipped']) - LISTED} more")
 
+    def on_note(self, event: Event) -> None:
+        """Prints a sentence."""
+        print(f"note: {event['message']}")
+
     def on_size(self, event: Event) -> None:
         """Prints the size of the features."""
         print(f"the features take {event['bytes'] / 1e6:.1f} MB on the disk")

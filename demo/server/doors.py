@@ -1,4 +1,4 @@
-"""What comes in from browsers and programs is checked by its type before it is used; what does not fit is a sentence."""
+"""What comes in from browsers and programs is checked by its type first; what does not fit is a sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Incoming(BaseModel):
 
 
 def checked(kinds: Mapping[str, TypeAdapter], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by their names, each as its type. Raises ValueError with a sentence for the first that does not fit."""
+    """The values by name, each as its type. Raises ValueError with a sentence for the first that does not fit."""
     out, words = dict(values), ""
     for name, kind in kinds.items():
         try:
