@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from ..training.finetuning import FinetuneConfig
 from ..training.job import STAGES, TrainRun
-from ..training.loop import INITS, SOLVERS, BranchConfig, ProbeConfig
+from ..training.loop import INITS, MOST_LR, SOLVERS, BranchConfig, ProbeConfig
 from ..training.run import train
 from ..utils.events import Event
 from ..utils.files import file_hash
-from .arguments import add_long_running, add_model
+from .arguments import MANY, add_long_running, add_model, add_number, add_seed
 from .console import (
     LISTED,
     EventPrinter,
@@ -89,27 +90,39 @@ class TrainingPrinter(EventPrinter):
 def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `train`."""
     add = sub.add_argument
+    number = partial(add_number, sub)
     add("data", help="class folders, a .zip of them, an official archive as it lies on disk, or hf:owner/name")
     add_model(sub, "--trunk")
     add(
         "--classes", choices=("auto", "own", "kept"), default="auto", help="the data's, or the model's own (no stage 1)"
     )
     add("--stage1", choices=STAGES, default="probe", help="softmax head alone, or with the trunk's last stage")
-    add(
-        "--probe-epochs", type=int, help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}"
+    add_number(
+        sub,
+        "--probe-epochs",
+        1,
+        MANY,
+        help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}",
     )
-    add("--probe-lr", type=float, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
-    add("--views", type=int, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
-    add("--epochs", type=int, default=BranchConfig.epochs, help="of the branch; default %(default)s")
-    add("--lr", type=float, default=BranchConfig.lr, help="of the branch; default %(default)s")
-    add("--weight-decay", type=float, default=BranchConfig.weight_decay, help="of the branch; default %(default)s")
+    number("--probe-lr", 0.0, MOST_LR, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
+    number("--views", 1, MANY, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
+    number("--epochs", 1, MANY, default=BranchConfig.epochs, help="of the branch; default %(default)s")
+    number("--lr", 0.0, MOST_LR, default=BranchConfig.lr, help="of the branch; default %(default)s")
+    add_number(
+        sub,
+        "--weight-decay",
+        0.0,
+        MOST_LR,
+        default=BranchConfig.weight_decay,
+        help="of the branch; default %(default)s",
+    )
     add(
         "--solver", choices=SOLVERS, default="sgd",
         help="sgd, as the paper does; lbfgs: linear heads at their optimum; auto: that where it is possible",
     )  # fmt: skip
     add("--init", choices=INITS, default=BranchConfig.init)
-    add("--share", type=float, default=0.2, help="of images for validation, where the data names none")
-    add("--seed", type=int, default=0)
+    number("--share", 0.0, 1.0, default=0.2, help="of images for validation, where the data names none")
+    add_seed(sub)
     add("--images", help="where the images are, when they are not beside the lists that name them")
     add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
     add(
