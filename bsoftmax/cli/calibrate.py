@@ -9,7 +9,7 @@ from ..models import zoo
 from ..training.calibration import LABELS, CalibrationRun, calibrate
 from ..training.feature_cache import Stopped
 from ..utils.events import Event
-from .arguments import MODEL_HELP, add_long_running, add_weights
+from .arguments import MANY, MODEL_HELP, add_long_running, add_number, add_weights
 from .console import EventPrinter, cache_folder, lower_priority, print_events, repeatable, stop_requested
 
 

@@ -12,7 +12,7 @@ from ..cams.sweep import before_after, write_gif
 from ..images.export import save_figure
 from ..models import zoo
 from ..utils.files import atomic_open
-from .arguments import add_class, add_method, add_model
+from .arguments import MANY, add_class, add_method, add_model, add_number
 from .console import open_view, progress_bar, ticker
 
 
@@ -43,10 +43,11 @@ def run(options: argparse.Namespace) -> None:
 def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `distort`."""
     sub.add_argument("image", metavar="IMAGE")
-    sub.add_argument("--channel", dest="channels", type=int, action="append", help="repeat for several")
-    sub.add_argument("--delta", type=float, default=0.0, help="added to these channels (Eq. 9)")
-    sub.add_argument("--uniform", type=float, default=0.0, help="subtracted from every channel (Eq. 10)")
-    sub.add_argument("--flip", type=float, default=0.0, metavar="PERCENT", help="of the class's positive channels")
+    add_number(sub, "--channel", 0, MANY, dest="channels", action="append", help="repeat for several")
+    shift = effects.MAX_SHIFT
+    add_number(sub, "--delta", -shift, shift, default=0.0, help="added to these channels (Eq. 9)")
+    add_number(sub, "--uniform", -shift, shift, default=0.0, help="subtracted from every channel (Eq. 10)")
+    add_number(sub, "--flip", 0.0, 100.0, default=0.0, metavar="PERCENT", help="of the class's positive channels")
     sub.add_argument("--centre", action="store_true", help="subtract the class mean of every channel")
     sub.add_argument("--only", action="store_true", help="on the explained class alone: softmax does see that")
     sub.add_argument("--both", action="store_true", help="into the sigmoid branch as well")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..evaluation.protocol import PRECISIONS
 from ..evaluation.run import evaluate
 from ..evaluation.tables import interval_of, title
 from ..utils.events import Event
-from .arguments import add_long_running, add_model
+from .arguments import MANY, add_long_running, add_model, add_number, add_seed
 from .console import (
     EventPrinter,
     cache_folder,
@@ -102,20 +103,27 @@ def _cell(column: dict[str, Any], name: str) -> str:
 def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `evaluate`."""
     add = sub.add_argument
+    number = partial(add_number, sub)
     add("data", help="a folder or .zip in any layout that train reads, with boxes.csv or masks/ for localisation")
     add_model(sub)
     add("--split", help="default: test, else val, else all there is")
-    add("--share", type=float, default=EvalRun.share, help="of images for val, where the data names none (see train)")
+    number("--share", 0.0, 1.0, default=EvalRun.share, help="of images for val, where the data names none (see train)")
     add("--methods", help=f"of {','.join(METHODS)}; default: all that are quick")
     add("--sources", help=f"of {','.join(SOURCES)}; default: all the model has")
     add("--clamp", dest="clamps", choices=("both", *CLAMPS), default="both", help="keep positive weights only")
     add("--protocol", choices=PROTOCOLS, default="standard", help="the WSOL benchmark's, or the paper's code")
     add("--explain", choices=("true", "predicted"), help="default: true for localisation, predicted for fidelity")
     add("--metrics", default="localization,fidelity", help=f"of {','.join(GROUPS)}; default %(default)s")
-    add("--limit", type=int, help="at most so many images, every class in proportion")
-    add("--seed", type=int, default=0, help="of the limit's choice and of the intervals")
-    add("--batch", type=int, default=EvalRun.batch, help="images in the trunk at once; default %(default)s")
-    add("--workers", type=int, help="processes on this machine; default: as many as are worth it; torchrun works too")
+    number("--limit", 1, MANY, help="at most so many images, every class in proportion")
+    add_seed(sub, help="of the limit's choice and of the intervals")
+    number("--batch", 1, MANY, default=EvalRun.batch, help="images in the trunk at once; default %(default)s")
+    add_number(
+        sub,
+        "--workers",
+        1,
+        1024,
+        help="processes on this machine; default: as many as are worth it; torchrun works too",
+    )
     add("--device", help="default: a GPU where there is one")
     add("--precision", choices=PRECISIONS, default="float32", help="of the trunk")
     add("--images", help="where the images are, when they are not beside the lists that name them")

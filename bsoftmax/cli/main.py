@@ -11,6 +11,7 @@ import torch
 
 from ..utils.text import error_sentence
 from . import calibrate, compare, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
+from .arguments import OptionError
 
 # Each module has `run(options)`, whose docstring is the command's help, and `add_options(parser)`.
 COMMANDS = {
@@ -23,11 +24,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = parser().parse_args(arguments)
-    options.words, options.command_line = arguments, "bsoftmax " + shlex.join(arguments)
     try:
+        options = parser().parse_args(arguments)
+        options.words, options.command_line = arguments, "bsoftmax " + shlex.join(arguments)
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OptionError) as error:
         print(f"bsoftmax: {error_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from ..models import backbones
 from ..models.dual_branch import DualBranch
 from ..models.spec import Spec
 from ..training.pretraining import Recipe, averaged_weights, pretrain, targets
+from .arguments import add_seed
 from .console import progress_bar, ticker
 
 
@@ -52,5 +53,5 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `pretrain`."""
     sub.add_argument("data", help="folder with train/<class>/ and val/<class>/")
     sub.add_argument("--out", required=True, help="the .safetensors file to write")
-    sub.add_argument("--seed", type=int, default=0)
+    add_seed(sub)
     sub.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..paper.presets import Reproduction
 from ..paper.reproduction import reproduce
 from ..paper.side_by_side import row_labels, row_numbers
 from ..utils.events import Event
+from .arguments import MANY, add_number, add_seed
 from .console import EventPrinter, cache_folder, listed, repeatable, stop_requested
 
 HEADS = ("backbone", "method", "metric", "protocol", "paper", "+ Ours", "Δ", "here", "+ Ours", "Δ", "n")
@@ -89,21 +91,22 @@ class ReproductionPrinter(EventPrinter):
 def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `reproduce`."""
     add = sub.add_argument
+    number = partial(add_number, sub)
     add("table", choices=published.TABLES, help="the paper's Table 1 (fidelity) or 2 (localisation)")
     add("--data", required=True, metavar="ROOT", help="the folder in which the data sets lie, as their archives unpack")
     add("--out", default="reproduction", help="folder for models, records and tables; default %(default)s")
     add("--backbones", help=f"of {','.join(published.BACKBONES)}; default: the table's")
     add("--datasets", help=f"of {','.join(published.CORPORA)}; default: the table's")
     add("--protocol", choices=("both", *PROTOCOLS), default="both", help="of localisation; default %(default)s")
-    add("--limit", type=int, help="measure at most so many images of each data set, every class in proportion")
-    add("--epochs", type=int, help=f"of the branch; default {published.RECIPE.epochs}")
-    add(
-        "--stage1-epochs", type=int,
+    number("--limit", 1, MANY, help="measure at most so many images of each data set, every class in proportion")
+    number("--epochs", 1, MANY, help=f"of the branch; default {published.RECIPE.epochs}")
+    number(
+        "--stage1-epochs", 1, MANY,
         help=f"of the softmax head, where one is trained; default {published.STAGE1.epochs}",
     )  # fmt: skip
-    add("--views", type=int, help=f"trunk passes an image to train on; default {published.RECIPE.views}")
-    add("--seed", type=int, default=0)
-    add("--workers", type=int, default=1, help="processes that measure on this machine; torchrun works too")
+    number("--views", 1, MANY, help=f"trunk passes an image to train on; default {published.RECIPE.views}")
+    add_seed(sub)
+    number("--workers", 1, 1024, default=1, help="processes that measure on this machine; torchrun works too")
     add("--device", help="where to measure; default: a GPU where there is one")
     add("--precision", choices=PRECISIONS, default="float32", help="of the trunk while measuring")
     add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")

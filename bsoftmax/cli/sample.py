@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..data.sample import write_sample
+from .arguments import add_number, add_seed
 
 
 def run(options: argparse.Namespace) -> None:
@@ -16,5 +17,5 @@ def run(options: argparse.Namespace) -> None:
 def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `sample`."""
     sub.add_argument("out", help="the folder to write")
-    sub.add_argument("--per-class", type=int, default=30, help="pictures of each class; default %(default)s")
-    sub.add_argument("--seed", type=int, default=0)
+    add_number(sub, "--per-class", 1, 1_000_000, default=30, help="pictures of each class; default %(default)s")
+    add_seed(sub)

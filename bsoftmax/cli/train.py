@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..training.finetuning import FinetuneConfig
 from ..training.job import STAGES, TrainRun
-from ..training.loop import INITS, SOLVERS, BranchConfig, ProbeConfig
+from ..training.loop import INITS, MOST_LR, SOLVERS, BranchConfig, ProbeConfig
 from ..training.run import train
 from ..utils.events import Event
 from ..utils.files import file_hash
-from .arguments import add_long_running, add_model
+from .arguments import MANY, add_long_running, add_model, add_number, add_seed
 from .console import (
     LISTED,
     EventPrinter,
@@ -88,6 +89,10 @@ class TrainingPrinter(EventPrinter):
         if len(event["skipped"]) > LISTED:
             print(f"passed over: {len(event['skipped']) - LISTED} more")
 
+    def on_note(self, event: Event) -> None:
+        """Prints a sentence."""
+        print(f"note: {event['message']}")
+
     def on_size(self, event: Event) -> None:
         """Prints the size of the features."""
         print(f"the features take {event['bytes'] / 1e6:.1f} MB on the disk")
@@ -103,28 +108,33 @@ class TrainingPrinter(EventPrinter):
 def add_options(sub: argparse.ArgumentParser) -> None:
     """The options of `train`."""
     add = sub.add_argument
+    number = partial(add_number, sub)
     add("data", help="class folders, a .zip of them, an official archive as it lies on disk, or hf:owner/name")
     add_model(sub, "--trunk")
     add(
         "--classes", choices=("auto", "own", "kept"), default="auto", help="the data's, or the model's own (no stage 1)"
     )
     add("--stage1", choices=STAGES, default="probe", help="softmax head alone, or with the trunk's last stage")
-    add(
-        "--probe-epochs", type=int, help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}"
+    add_number(
+        sub,
+        "--probe-epochs",
+        1,
+        MANY,
+        help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}",
     )
-    add("--probe-lr", type=float, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
-    add("--views", type=int, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
-    add("--epochs", type=int, help=f"of the branch by SGD; default {BranchConfig.epochs}")
-    add("--lr", type=float, help=f"of the branch by SGD; default {BranchConfig.lr}")
-    add("--weight-decay", type=float, help=f"of the branch by SGD; default {BranchConfig.weight_decay}")
+    number("--probe-lr", 0.0, MOST_LR, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
+    number("--views", 1, MANY, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
+    number("--epochs", 1, MANY, help=f"of the branch by SGD; default {BranchConfig.epochs}")
+    number("--lr", 0.0, MOST_LR, help=f"of the branch by SGD; default {BranchConfig.lr}")
+    number("--weight-decay", 0.0, MOST_LR, help=f"of the branch by SGD; default {BranchConfig.weight_decay}")
     add(
         "--solver", choices=SOLVERS, default="auto",
         help="lbfgs: linear heads at their optimum; sgd, as the paper does; auto, the default: the optimum where "
         "it can be had and nothing is said of epochs or rates",
     )  # fmt: skip
     add("--init", choices=INITS, help="of the branch by SGD; gauge: made as `calibrate` does")
-    add("--share", type=float, default=0.2, help="of images for validation, where the data names none")
-    add("--seed", type=int, default=0)
+    number("--share", 0.0, 1.0, default=0.2, help="of images for validation, where the data names none")
+    add_seed(sub)
     add("--images", help="where the images are, when they are not beside the lists that name them")
     add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
     add(

@@ -10,6 +10,8 @@ import errno
 import hashlib
 import io
 import json
+import logging
+import os
 import shutil
 import stat
 import struct
@@ -21,13 +23,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..images.read import SUFFIXES, ImageError, check_header
-from ..utils.text import quoted, shortened
+from ..utils.text import error_sentence, quoted, shortened
 from .file_tree import MANIFEST, FileTree, Tick, Unpacked, atomic_folder, hidden
 from .limits import LIMITS, MB, Limits, bytes_in_words
 from .sets import DataError, Skipped
 
 TEXTS = frozenset({".txt", ".csv", ".json", ".xml"})
 ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"})
+LOG = logging.getLogger("bsoftmax")
 Member = tuple[str, zipfile.ZipInfo]
 _ENTRY = b"PK\x01\x02"  # signature of an entry of the central directory
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -52,19 +55,41 @@ def unpack(
     """
     path = Path(path)
     folder = Path(work) / _key(path, limits)
-    if not (folder / MANIFEST).is_file():
+    if not _is_whole(folder):
         with atomic_folder(folder, ArchiveError) as draft, _opened(path, limits) as archive:
             members, skipped = _members(archive.infolist(), limits)
             if check:
                 check(Unpacked(draft, dict.fromkeys((name for name, _ in members), draft)))
             if shutil.disk_usage(draft).free < sum(info.file_size for _, info in members):
-                raise OSError(errno.ENOSPC, "")
+                raise OSError(errno.ENOSPC, "No space left on device")
             text = json.dumps(_inflate(archive, members, skipped, draft, tick))
             (draft / MANIFEST).write_text(text, encoding="utf-8")
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = _manifest(folder)
     files = {name: folder / file for name, file, _ in manifest["files"]}
     sizes = {name: tuple(size) for name, _, size in manifest["files"] if size}
     return Unpacked(folder, files, sizes, manifest["faults"]), [Skipped(*entry) for entry in manifest["skipped"]]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return manifest
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a zip has been unpacked there; what is damaged, or lacks files, is removed to be unpacked again."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        with os.scandir(folder) as entries:
+            there = {entry.name for entry in entries}
+        manifest = _manifest(folder)
+        if {file for _, file, _ in manifest["files"]} <= there and {"faults", "skipped"} <= manifest.keys():
+            return True
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    LOG.warning("What was unpacked of this zip before is damaged: it is unpacked again.")
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
 
 
 def _key(path: Path, limits: Limits) -> str:
@@ -80,7 +105,7 @@ def _key(path: Path, limits: Limits) -> str:
             while block := file.read(MB):
                 digest.update(block)
     except OSError as error:
-        raise ArchiveError(f"{quoted(path.name)} cannot be read ({error.strerror}): check the file.") from None
+        raise ArchiveError(error_sentence(error)) from None
     return digest.hexdigest()[:16]
 
 
@@ -114,7 +139,7 @@ def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
             archive = zipfile.ZipFile(file)
         except ArchiveError:
             raise
-        except (*_DAMAGED, OSError):
+        except (*_DAMAGED, OSError, OverflowError, MemoryError):
             raise ArchiveError(
                 f"{quoted(path.name)} is not a zip, or was cut off on its way: make it again and bring the whole file."
             ) from None
@@ -213,9 +238,19 @@ def _copy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None
     if info.file_size == 0:
         raise ImageError("it is empty.")
     count = 0
-    with archive.open(info) as source, open(target, "xb") as out:
-        while block := source.read(MB):
+    with open(target, "xb") as out:
+        for block in _blocks(archive, info):
             count += len(block)
             if count > info.file_size:  # the limits were checked with this size
                 raise zipfile.BadZipFile
             out.write(block)
+
+
+def _blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of an entry; a place in the zip that is not there is damage of the zip, no fault of the disk."""
+    try:
+        with archive.open(info) as source:
+            while block := source.read(MB):
+                yield block
+    except (OSError, OverflowError, MemoryError):
+        raise zipfile.BadZipFile from None

@@ -14,7 +14,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from ..images.read import ImageError, check_header
-from ..utils.text import quoted, shortened
+from ..utils.text import error_sentence, quoted, shortened
 from .sets import Skipped
 
 T = TypeVar("T")
@@ -186,7 +186,7 @@ def atomic_folder(folder: Path, problem: type[ValueError]) -> Iterator[Path]:
         parent = quoted(str(folder.parent))
         if error.errno in _DISK_FULL:
             raise problem(f"The disk is full: free some space, or choose another folder than {parent}.") from None
-        raise problem(f"Could not write below {parent} ({error.strerror or error}): check the folder.") from None
+        raise problem(f"Nothing can be written in {parent}: {error_sentence(error)}") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -15,6 +15,7 @@ from .file_tree import FileTree, Tick, readable
 from .limits import Limits
 from .sets import DataError, DataSet, ImageSet, Skipped
 
+LONGEST_CLASS = 200  # characters of a class's name; of a longer one the middle is left out
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
@@ -150,7 +151,7 @@ def read_folders(tree: FileTree, options: ReadOptions) -> DataSet:
     number = {folder: k for k, folder in enumerate(sorted(kept))}
     known = {name: size for name, size in sizes.items() if size}
     annotations = read_annotations(tree, known, options.boxes, skipped) if annotated else {}
-    classes = distinct([printable(folder) for folder in number])
+    classes = distinct([shortened(folder, LONGEST_CLASS) for folder in number])
     splits = {}
     for split, (at, listed) in found.splits.items():
         valid = [f for f in listed if f.name in sizes]

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..utils.text import printable, quoted
+from ..utils.text import printable, quoted, shortened
 from .annotations import Box, Size, clip_box, parse_box
-from .file_tree import FileTree, readable
-from .folders import ReadOptions, distinct, unwrap
+from .file_tree import FileTree, Unpacked, readable
+from .folders import LONGEST_CLASS, ReadOptions, distinct, unwrap
 from .sets import Annotation, DataError, DataSet, ImageSet, Skipped
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def build_data_set(
     """
     found: dict[str, ImageSet] = {}
     skipped: list[Skipped] = []
-    names = distinct([printable(name) for name in classes])
+    names = distinct([shortened(name, LONGEST_CLASS) for name in classes])
     for split, rows in splits.items():
         annotated = any(row.boxes or row.masks for row in rows)
         sizes_missing = annotated and any(row.size is None for row in rows)
@@ -63,9 +63,11 @@ def build_data_set(
         )
     if not any(map(len, found.values())):
         listed = sum(map(len, splits.values()))
+        first = f", the first being {quoted(skipped[0].name)} ({skipped[0].reason})" if skipped else ""
+        where = "" if isinstance(images, Unpacked) else f" in {quoted(str(images.root))}"
         raise DataError(
-            f"None of the {listed:,} pictures listed can be read in {quoted(str(images.root))}: put them there, or "
-            "say where they are (images)."
+            f"None of the {listed:,} pictures listed can be read{where}{first}: put them "
+            "where the list says, or say where they are (images)."
         )
     return DataSet(layout, {split: kept for split, kept in found.items() if len(kept)}, tuple(skipped))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..images.read import SUFFIXES
+from ..utils.text import printable, quoted
 
 
 class DataError(ValueError):
@@ -95,11 +96,11 @@ def read_class_folders(root: str | Path) -> ImageSet:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"Expected a folder of class folders, but there is no folder {str(root)!r}.")
+        raise DataError(f"Expected a folder of class folders, but there is no folder {quoted(str(root))}.")
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
     if len(folders) < 2:
         raise DataError(
-            f"Expected at least two class folders in {str(root)!r}, found {len(folders)}: "
+            f"Expected at least two class folders in {quoted(str(root))}, found {len(folders)}: "
             "put each class in a folder of its own."
         )
     paths: list[Path] = []
@@ -107,10 +108,10 @@ def read_class_folders(root: str | Path) -> ImageSet:
     for label, folder in enumerate(folders):
         files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
         if not files:
-            raise DataError(f"The class folder {folder.name!r} holds no images: fill it or remove it.")
+            raise DataError(f"The class folder {quoted(folder.name)} holds no images: fill it or remove it.")
         paths += files
         labels += [label] * len(files)
-    return ImageSet(root, tuple(paths), tuple(labels), tuple(p.name for p in folders))
+    return ImageSet(root, tuple(paths), tuple(labels), tuple(printable(p.name) for p in folders))
 
 
 def read_splits(root: str | Path) -> tuple[ImageSet, ImageSet]:

@@ -18,6 +18,7 @@ from ..models import checkpoints, zoo
 from ..models.backbones import Parts
 from ..models.dual_branch import DualBranch
 from ..utils import files
+from ..utils.text import quoted
 from . import fidelity
 from .localization import LEVELS, Protocol
 from .statistics import LEVEL
@@ -112,7 +113,14 @@ def prepare_model(model: DualBranch, precision: str, device: str) -> DualBranch:
 
 
 def choose_device(requested: str | None, rank: int) -> str:
-    """The device requested, else a GPU (rank modulo their number), else the CPU."""
+    """The device requested, else a GPU (rank modulo their number), else the CPU. Raises ValueError for another."""
+    if requested:
+        try:
+            torch.empty(0, device=requested)
+        except (RuntimeError, AssertionError):
+            raise ValueError(
+                f"There is no device {quoted(requested)} here: choose cpu, or cuda where there is a GPU."
+            ) from None
     if requested or not torch.cuda.is_available():
         return requested or "cpu"
     return f"cuda:{rank % torch.cuda.device_count()}"

@@ -54,13 +54,14 @@ def bytes_needed(model: DualBranch, n: int, views: int) -> int:
 def features(
     model: DualBranch, images: ImageSet, root: Path, views: int = 1, seed: int = 0, batch: int = 64,
     tick: Callable[[int, int], None] | None = None, stop: Callable[[], bool] | None = None, precision: str = "auto",
-    ranks: Ranks | None = None,
+    ranks: Ranks | None = None, warn: Callable[[str], None] | None = None,
 ) -> Vectors:  # fmt: skip
     """Penultimate vectors of an image set, cached under `root`: V trunk passes the first time, none afterwards.
 
     A killed run loses only the shard in progress. `tick(done, total)` counts images x views; `stop` is called between
     batches. `precision`: "auto" (bfloat16 where it is fast), "bfloat16" or "float32". Several `ranks` share the shards,
-    in a folder that all of them see. Raises DataError when no image can be read or the disk is full, ValueError for
+    in a folder that all of them see. Shards that do not match their checksums are made again, which `warn` is told.
+    Raises DataError when no image can be read or the disk is full, ValueError for
     another precision, Stopped when `stop` returns True.
     """
     ranks, job = ranks or Ranks(), _Extraction(model, images, Path(root), views, seed, precision)
@@ -70,6 +71,9 @@ def features(
     total, remaining = (views * sum(len(job.shards.indices(s)) for s in shards) for shards in (mine, missing))
     done = total - remaining
     job.check_space(remaining)
+    damaged = sum(job.shards.path(s).exists() for s in missing)
+    if warn and damaged:
+        warn(f"{damaged} of {len(mine)} files of features do not match their checksums: they are made again.")
     if tick and done:
         tick(done, total)
     for count in job.make(missing, batch, stop):
@@ -161,7 +165,7 @@ class _Extraction:
     def open(self) -> Vectors:
         bad: dict[int, str] = {}
         for s in range(len(self.shards)):
-            if not self.shards.path(s).exists():
+            if not self.shards.path(s, "json").exists():
                 raise DataError(
                     f"Shard {s} of the features is not in {str(self.folder)!r}: the cache folder must be one that all "
                     "machines share."

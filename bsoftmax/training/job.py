@@ -103,6 +103,10 @@ class TrainingJob:
         self.current = stage
         self.emit({"event": "stage", "stage": stage, "title": title})
 
+    def note(self, message: str) -> None:
+        """Emits a sentence to be shown."""
+        self.emit({"event": "note", "message": message})
+
     def tick(self, done: int, total: int) -> None:
         """Emits the progress of a stage, at most four times a second."""
         now = time.monotonic()
@@ -158,7 +162,7 @@ class TrainingJob:
             vectors.append(
                 feature_cache.features(
                     model, images, run.cache / "features", views, run.seed, tick=tick,
-                    stop=None if ignore_stop else self.stop, ranks=self.ranks,
+                    stop=None if ignore_stop else self.stop, ranks=self.ranks, warn=self.note,
                 )
             )  # fmt: skip
         return vectors[0], vectors[1]

@@ -16,6 +16,7 @@ from ..models import checkpoints
 INITS = ("fresh", "clone", "gauge")
 DECAYS = ("cosine", "step")
 SOLVERS = ("sgd", "lbfgs", "auto")
+MOST_LR = 1e30  # of a rate or a decay: its product with a weight must fit in single precision
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ class BranchConfig:
         for name in ("views", "epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("lr", "weight_decay", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)}.")
+        for name, most in (("lr", MOST_LR), ("weight_decay", MOST_LR), ("seed", 2**63 - 1)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"{name} must be a number of at least 0 and at most {most:g}, got {getattr(self, name)}."
+                )
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}.")
         if self.init not in INITS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,7 +67,7 @@ def unpack(rows: Tensor) -> Tensor:
 
 
 class Shards:
-    """The packed vectors [n,V,N_pen+1] of a folder: `size` images a file, 000000.npy, bad ones in 000000.json."""
+    """The packed vectors [n,V,N_pen+1] of a folder: `size` images a file, 000000.npy, their checksum in 000000.json."""
 
     def __init__(self, folder: Path, n: int, size: int, views: int, width: int) -> None:
         self.folder, self.n, self.size, self.views, self.width = folder, n, size, views, width
@@ -89,23 +90,39 @@ class Shards:
 
     def bad(self, shard: int) -> dict[int, str]:
         """Index -> reason of a shard's unreadable images. Raises ValueError or OSError where its file is damaged."""
-        found = json.loads(self.path(shard, "json").read_text(encoding="utf-8"))
-        return {int(n): str(reason) for n, reason in dict(found).items()}
+        return self._described(shard)[1]
 
     def complete(self, shard: int) -> bool:
-        """Whether the shard exists, is whole, and has only finite numbers."""
+        """Whether the shard exists, is of the right shape, and has the checksum that was written beside it."""
         try:
-            self.bad(shard)
-            rows = self._header(shard)
+            checksum, bad = self._described(shard)
+            self._header(shard)
+            return checksum == self._checksum(self.path(shard), bad)
         except (OSError, ValueError, TypeError, EOFError):
             return False
-        return bool(np.isfinite(rows).all())
+
+    def _described(self, shard: int) -> tuple[str, dict[int, str]]:
+        """The checksum of a shard, and its unreadable images. Raises ValueError, TypeError or OSError if damaged."""
+        found = json.loads(self.path(shard, "json").read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not isinstance(found.get("unreadable"), dict):
+            raise ValueError("The shard's description is of another form.")
+        bad = {int(n): str(reason) for n, reason in found["unreadable"].items()}
+        if not bad.keys() <= set(self.indices(shard)):
+            raise ValueError("The shard names images that are not its own.")
+        return str(found.get("sha256")), bad
+
+    @staticmethod
+    def _checksum(path: Path, bad: Mapping[int, str]) -> str:
+        """SHA-256 of a shard's file and of what is said of its unreadable images."""
+        said = json.dumps(sorted(bad.items()))
+        return hashlib.sha256(f"{files.file_hash(path)}|{said}".encode()).hexdigest()
 
     def write(self, shard: int, rows: Tensor, bad: Mapping[int, str]) -> None:
         """Writes a shard, packed [n,V,N_pen+1], atomically. Raises OSError."""
-        files.write_text(self.path(shard, "json"), json.dumps(dict(bad)))
         with files.atomic_path(self.path(shard)) as name, open(name, "wb") as file:
             np.save(file, rows.numpy(), allow_pickle=False)
+        described = {"sha256": self._checksum(self.path(shard), bad), "unreadable": dict(bad)}
+        files.write_text(self.path(shard, "json"), json.dumps(described))  # last: without it the shard is not complete
 
     def _header(self, shard: int) -> np.memmap:
         rows: np.memmap = np.load(self.path(shard), mmap_mode="r", allow_pickle=False)

@@ -24,6 +24,7 @@ class Progress(JobProgress):
     def __init__(self) -> None:
         super().__init__()
         self.size = ""
+        self.notes: list[str] = []
         self.counted = False  # whether the stage reports progress besides its epochs
         self.epochs: list[dict[str, Any]] = []
 
@@ -38,13 +39,15 @@ class Progress(JobProgress):
             if not self.counted:
                 self.done, self.total = event["epoch"], event["epochs"]
             self.epochs.append(event)
+        elif kind == "note":
+            self.notes.append(str(event["message"]))
         elif kind == "size":
             self.size = f" The features take {bytes_in_words(event['bytes'])} on the server."
         return super().receive(kind, event) or kind == "epoch"
 
     def timing(self) -> str:
-        """The time, and the space on the disk."""
-        return super().timing() + self.size
+        """The time, the space on the disk, and what else is to be known."""
+        return " ".join([super().timing() + self.size, *self.notes])
 
     def losses(self) -> pd.DataFrame:
         """Loss against epoch, a line for each head."""

@@ -110,7 +110,7 @@ def test_too_little_room_is_seen_before_anything_is_written(tmp_path, work, monk
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     path = zip_of(tmp_path / "a.zip", two_classes())
-    assert "Could not write below" in refusal(lambda: read_data(path, tmp_path / "file" / "work"), ArchiveError)
+    assert "Nothing can be written" in refusal(lambda: read_data(path, tmp_path / "file" / "work"), ArchiveError)
 
 
 def test_whoever_stops_the_unpacking_finds_nothing_of_it(tmp_path, work):

@@ -120,6 +120,7 @@ def test_the_plan_without_places_and_without_images(tab, tmp_path):
         ((["speed"], *ASKED[1:]), "no 'speed'"),
         ((ASKED[0], None, *ASKED[2:]), "a number for limit, got None"),
         ((ASKED[0], "many", *ASKED[2:]), "a number for limit, got 'many'"),
+        ((ASKED[0], 0, *ASKED[2:]), "1 to 1,000,000"),
         ((*ASKED[:2], ["nocam"], *ASKED[3:]), "no 'nocam'"),
         ((*ASKED[:4], "mine", *ASKED[5:]), "no 'mine'"),
     ],
