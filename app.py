@@ -5,11 +5,13 @@ import os
 from bsoftmax.data.limits import LIMITS
 from demo.app.layout import build_app
 from demo.app.theme import CSS, THEME
+from demo.server.run_folder import write_into_one_folder
 from demo.server.session import Session
 
 
 def main() -> None:
     """Builds the page and serves it until stopped."""
+    write_into_one_folder()
     build_app(Session()).launch(
         theme=THEME,
         css=CSS,

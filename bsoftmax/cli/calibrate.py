@@ -63,12 +63,10 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add_weights(sub)
     add("--images", required=True, help="photographs: class folders (names or WordNet IDs), or any folder")
     add("--labels", choices=LABELS, default="auto", help="of the photographs; head: what the softmax head answers")
-    add("--views", type=int, default=CalibrationRun.views, help="trunk passes a photograph; default %(default)s")
-    add(
-        "--rank",
-        type=int,
-        default=CalibrationRun.rank,
-        help="of the rows; 0: the gauge alone; default %(default)s",
+    default = CalibrationRun
+    add_number(sub, "--views", 1, MANY, default=default.views, help="trunk passes a photograph; default %(default)s")
+    add_number(
+        sub, "--rank", 0, MANY, default=default.rank, help="of the rows; 0: the gauge alone; default %(default)s"
     )
     add("--cache", help="folder for features; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
     add("--save", choices=("model", "heads"), default="model", help="heads: without the trunk")

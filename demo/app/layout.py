@@ -9,6 +9,7 @@ import gradio as gr
 from ..compare import tab as compare_tab
 from ..compare.handlers import Handlers
 from ..compare.page import Page
+from ..components.files import FILES
 from ..evaluate import tab as evaluate_tab
 from ..methods import tab as methods_tab
 from ..server import permissions
@@ -27,7 +28,7 @@ def build_app(session: Session) -> gr.Blocks:
     """The whole app around one session."""
     limits = permissions.data_limits()
     workspaces = Workspaces() if limits else None
-    with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(3600, 7200), analytics_enabled=False) as app:
+    with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(600, 7200), analytics_enabled=False) as app:
         with gr.Row(elem_id="heading"):
             gr.Markdown("# bsoftmax\nWhat a softmax head and a sigmoid branch look at, side by side.")
         with gr.Tabs() as tabs:
@@ -49,7 +50,7 @@ def on_leave(session: Session, workspaces: Workspaces | None) -> Callable[[gr.Re
     def leave(request: gr.Request) -> None:
         if workspaces:
             workspaces.remove(request.session_hash)
-        session.user_models.remove(request.session_hash)
-        session.slow.stop(request.session_hash)
+        session.leave(request.session_hash)
+        FILES.leave(request.session_hash)
 
     return leave

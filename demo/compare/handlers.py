@@ -12,7 +12,7 @@ from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
 
 from ..components.canvas import MapData, pack_maps
-from ..components.files import bytes_to_cache, image_to_cache
+from ..components.files import bytes_to_cache, image_to_cache, used
 from ..components.inputs import error_notices
 from ..distort import panel
 from ..server.schemas import Chosen
@@ -48,6 +48,7 @@ class Handlers:
         """The photograph under the model. Raises ValueError when there is no photograph."""
         if not photo:
             raise ValueError("There is no photograph: upload one or choose an example.")
+        used(photo)
         with self.session.quick:
             return self.session.analysis(photo, model)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..components.files import used
 from ..components.inputs import Menu, error_notices, visitor
 from ..server.push import push
 from ..server.schemas import index_of
@@ -39,7 +40,7 @@ class UserModelHandlers(Handlers):
     @error_notices
     def open_checkpoint(self, path: str, photo: str | None, method: str | None, request: gr.Request) -> dict[str, Any]:
         """Opens a .safetensors checkpoint for this session alone and shows its maps of the current photograph."""
-        user_model = self.add(visitor(request), Path(path).stem, path)
+        user_model = self.add(visitor(request), Path(path).stem, used(path))
         return self.choose(user_model.token, user_model.owner, photo, method)
 
     @error_notices

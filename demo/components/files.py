@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,30 @@ from PIL import Image
 
 from bsoftmax.images.read import ImageError, read_rgb
 
+from ..server.ownership import Ownership, current_session
+
+
+def _unlink(path: str) -> None:
+    """Removes a file of the cache, and its folder where it was the last."""
+    with suppress(OSError):
+        Path(path).unlink()
+        Path(path).parent.rmdir()
+
+
+FILES = Ownership(_unlink)  # of Gradio's cache, which all apps of a process share
 THUMBNAIL_SIDE = 320  # pixels of a picture's longer side in a gallery
 
 
 def copy_to_cache(path: str | Path) -> str:
-    """A copy of a file in Gradio's cache, which the page may download."""
-    return processing_utils.save_file_to_cache(path, get_upload_folder())
+    """A copy of a file in Gradio's cache, which the page may download until its session ends."""
+    return used(processing_utils.save_file_to_cache(path, get_upload_folder()))
+
+
+def used(path: str) -> str:
+    """Notes that the session of this event uses a file; returns its path. Files outside of the cache are left alone."""
+    if Path(get_upload_folder()).resolve() in Path(path).resolve().parents:
+        FILES.use(path, current_session())
+    return path
 
 
 def write_to_cache(name: str, write: Callable[[Path], Any]) -> str:

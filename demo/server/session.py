@@ -21,6 +21,7 @@ from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
 from .lanes import SlowLane
+from .ownership import Ownership, current_session
 from .user_models import UserModels, is_user_model
 
 SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
@@ -129,6 +130,7 @@ class Session:
     def __init__(self) -> None:
         self._models, self._analyses, self._lock = Store(MAX_MODELS), Store(MAX_ANALYSES), threading.Lock()
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
+        self._users = Ownership(self._forget)
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
         self.slow, self.quick = SlowLane(), threading.BoundedSemaphore(QUICK)
         self.redraws = threading.BoundedSemaphore(QUICK)
@@ -158,6 +160,7 @@ class Session:
         sha = fingerprint(data)
         key = f"{model_name}|{sha}"
         self._remember(key, str(path), model_name)
+        self._users.use(key, current_session())
 
         def make() -> Analysis:
             image = read_rgb(data, SHOWN_SIDE)
@@ -174,6 +177,17 @@ class Session:
         if key not in self._photographs:
             raise ValueError("This picture is no longer on the server: choose it again.")
         return self.analysis(*self._photographs[key])
+
+    def leave(self, owner: str) -> None:
+        """Drops what a session alone used: its models, its photographs and their features, its slow computation."""
+        self.slow.stop(owner)
+        self.user_models.remove(owner)
+        self._users.leave(owner)
+
+    def _forget(self, key: str) -> None:
+        self._analyses.drop(key)
+        with self._lock:
+            self._photographs.pop(key, None)
 
     def _remember(self, key: str, path: str, model_name: str) -> None:
         with self._lock:

@@ -14,7 +14,7 @@ from bsoftmax.data.sets import ImageSet
 
 from ..compare.handlers import ticker
 from ..compare.user_models import UserModelHandlers
-from ..components.files import gallery_items
+from ..components.files import gallery_items, used
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
 from ..server.session import Session
@@ -44,7 +44,7 @@ class DataHandlers(UserModelHandlers):
         """Reads a zip of class folders."""
         if not path:
             raise ValueError("Choose a zip of class folders first.")
-        return self._load(request, Path(path), progress)
+        return self._load(request, Path(used(path)), progress)
 
     @error_notices
     def bring_folder(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
@@ -69,7 +69,7 @@ class DataHandlers(UserModelHandlers):
     ) -> Update:
         """Adds one class's pictures; from the second class on there is something to train on."""
         workspace = self.workspace(request)
-        path = datasets.add_class(workspace, name or "", files or [])
+        path = datasets.add_class(workspace, name or "", [used(file) for file in files or []])
         emptied = {"class_name": "", "class_files": None}
         if len(workspace.classes) > 1:
             return {**emptied, **self._load(request, path, progress)}
@@ -84,6 +84,7 @@ class DataHandlers(UserModelHandlers):
         return {"preview": ReportData(blocks=[text("Nothing has been brought yet.", "quiet")])}
 
     def _load(self, request: gr.Request, source: Path, progress: gr.Progress, label: str = "") -> Update:
+        self.workspaces.check_space()
         datasets.load_data(self.workspace(request), source, self.limits, ticker(progress, "files"), label)
         return self.loading()
 

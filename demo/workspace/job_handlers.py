@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import gradio as gr
 
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
+from ..server.ownership import unread
 from ..server.sentences import sentence
 from .data_handlers import DataHandlers, Update
 from .jobs import Job
 from .progress import JobProgress
 from .workspaces import Workspace
 
+FAIR_SECONDS = 1800.0  # a job's longest while others wait; it then stops and keeps what it has
+UNREAD = 60  # messages about a job, of two a second, that its browser may leave unread
 NICENESS = 10  # the page must stay quick while a job runs
 
 
@@ -43,7 +47,7 @@ class JobHandlers(DataHandlers):
     @error_notices
     def wait(self, request: gr.Request) -> Update:
         """The place in the queue."""
-        queued = self.workspace(request).ticket is not None
+        queued = self.workspace(request).waits
         return self._queue(request) if queued else {"status": gr.skip()}
 
     def _queue(self, request: gr.Request) -> Update:
@@ -55,6 +59,8 @@ class JobHandlers(DataHandlers):
         """The answers of a job's steps; an error is shown in the status, and the job's files are removed."""
         workspace = self.workspace(request)
         try:
+            if workspace.ticket is not None and not workspace.waits:
+                raise ValueError("This place in the queue was lost, as the page was not heard of: start again.")
             yield from steps(workspace)
         except Exception as error:
             known = isinstance(error, (ValueError, OSError))
@@ -98,6 +104,10 @@ class JobHandlers(DataHandlers):
             if job.killed:
                 yield _discarded()
                 return None
+            if unread() > UNREAD:
+                raise ValueError(f"Nobody has read the progress of this {self.KIND}, so it was ended: start again.")
+            if time.monotonic() - job.started > FAIR_SECONDS and self.workspaces.waiting():
+                job.stop()
             more, progress.stopping = progress.update(events), job.stopping
             if progress.last and progress.last["event"] == "error":
                 raise ValueError(str(progress.last["message"]))

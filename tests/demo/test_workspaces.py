@@ -47,36 +47,83 @@ def test_folders_of_this_machine_are_offered_only_to_this_machine(monkeypatch, e
     assert ("bring_folder" in {fn.api_name for fn in app.fns.values()}) == local
 
 
-# ---- desks -------------------------------------------------------------------------------------------------------
+# ---- workspaces --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def room():
-    room = Workspaces()
-    yield room
-    room.close()
+def all_of_them():
+    made = Workspaces(most_bytes=1000)
+    yield made
+    made.close()
 
 
-def test_the_oldest_idle_desk_makes_room_and_a_busy_one_stays(room):
-    for n in range(workspaces.MAX_WORKSPACES):
-        (room.of(f"{n}").folder / "file").touch()
-    room.enqueue("0")
-    folders = {f"{n}": room.of(f"{n}").folder for n in range(workspaces.MAX_WORKSPACES)}
-    room.of("new")
-    gone = [owner for owner, folder in folders.items() if not folder.exists()]
-    assert gone == ["1"]
-    assert room.of("0").folder == folders["0"]
+def with_data(workspace, size=10):
+    """A workspace with a file of data."""
+    folder = workspace.new_data_folder()
+    (folder / "data.zip").write_bytes(b"x" * size)
+    workspace.set_data(folder, "data.zip", data=object())
+    return folder
 
 
-def test_when_every_desk_is_busy_the_next_person_is_told(room):
-    for n in range(workspaces.MAX_WORKSPACES):
-        room.enqueue(f"{n}")
-    assert "Every place for training is taken" in refusal(lambda: room.of("new"))
+def test_asking_makes_no_folder_and_takes_nobodys(all_of_them):
+    mine = with_data(all_of_them.of("anna"))
+    for n in range(100):
+        assert all_of_them.of(f"{n}").empty
+    assert len(list(all_of_them.root.iterdir())) == 1
+    assert (mine / "data.zip").exists()
 
 
-def test_a_desk_that_nobody_uses_is_cleared(room):
-    old = room.of("anna")
+def test_empty_workspaces_are_not_kept_without_end(all_of_them, monkeypatch):
+    monkeypatch.setattr(workspaces, "MOST_EMPTY", 10)
+    mine = with_data(all_of_them.of("anna"))
+    for n in range(50):
+        all_of_them.of(f"{n}")
+    assert len(all_of_them._workspaces) <= 12
+    assert (mine / "data.zip").exists()
+
+
+def test_a_place_in_the_queue_is_lost_by_silence(all_of_them, monkeypatch):
+    for name in ("silent", "anna"):
+        all_of_them.enqueue(name)
+    assert all_of_them.ahead("anna") == 1
+    all_of_them.of("silent").seen -= workspaces.SILENT_SECONDS + 1
+    assert all_of_them.ahead("anna") == 0
+    assert not all_of_them.of("silent").busy
+    assert [w is all_of_them.of("anna") for w in all_of_them.waiting()] == [True]
+
+
+def test_asking_for_the_place_keeps_it(all_of_them):
+    all_of_them.enqueue("anna")
+    all_of_them.of("anna").seen -= workspaces.SILENT_SECONDS - 1
+    all_of_them.ahead("anna")
+    all_of_them.of("anna").seen -= 2
+    assert all_of_them.of("anna").waits
+
+
+def test_when_many_wait_the_next_person_is_told(all_of_them):
+    for n in range(workspaces.MOST_WAITING):
+        all_of_them.enqueue(f"{n}")
+    assert "12 jobs wait already" in refusal(lambda: all_of_them.enqueue("new"))
+    for n in range(workspaces.MOST_WAITING):
+        all_of_them.of(f"{n}").seen = 0  # nobody asks any more
+    all_of_them.enqueue("new")
+    assert all_of_them.ahead("new") == 0
+
+
+def test_a_full_disk_is_told_and_costs_nobody_their_images(all_of_them):
+    first = with_data(all_of_them.of("anna"), 600)
+    all_of_them.check_space()
+    with_data(all_of_them.of("ben"), 600)
+    assert "full of images" in refusal(all_of_them.check_space)
+    assert (first / "data.zip").exists()
+    all_of_them.remove("ben")
+    all_of_them.check_space()
+
+
+def test_a_workspace_that_nobody_uses_is_cleared(all_of_them):
+    old = all_of_them.of("anna")
+    folder = with_data(old)
     old.used -= workspaces.MAX_IDLE_HOURS * 3600 + 1
-    room.of("ben")
-    assert not old.folder.exists()
-    assert room.of("anna").folder != old.folder
+    all_of_them.of("ben")
+    assert not folder.exists()
+    assert all_of_them.of("anna") is not old
