@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import cache
+from urllib.parse import urlsplit
 
 import timm
 import torch
 
 from bsoftmax.data.limits import LIMITS, Limits
-from bsoftmax.models import backbones
+from bsoftmax.models import backbones, zoo
+from bsoftmax.utils.text import quoted
 
+TRUNKS = "BSOFTMAX_TRUNKS"
 VARIABLE = "BSOFTMAX_TRAINING"  # "off": no Train and Evaluate tabs; a number: the most images of a data set
 MAX_MILLION_PARAMETERS = 400  # of a trunk
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,6 +40,28 @@ def is_local() -> bool:
     shared = os.environ.get("GRADIO_SHARE", "").strip().lower() == "true"
     name = os.environ.get("GRADIO_SERVER_NAME", "").strip() or LOOPBACK[0]
     return "SPACE_ID" not in os.environ and not shared and name in LOOPBACK
+
+
+def check_host(header: str) -> None:
+    """Raises ValueError for a request to another name than this machine's: a site whose name was bound to it."""
+    name = urlsplit(f"//{header}").hostname or ""
+    if name not in LOOPBACK:
+        raise ValueError("Folders are read for pages of this machine alone: open the app as http://127.0.0.1.")
+
+
+def check_download(trunk: str) -> None:
+    """Raises ValueError where a stranger's word would make a server of many download a trunk's weights.
+
+    Those of the menu may be downloaded, those of $BSOFTMAX_TRUNKS (names with commas between them, or "any"), and all
+    where the page is served to this machine alone.
+    """
+    more = os.environ.get(TRUNKS, "").replace(" ", "").split(",")
+    known = trunk in backbones.BACKBONES or trunk in zoo.names() or trunk in more
+    if not known and "any" not in more and not is_local():
+        raise ValueError(
+            f"This server does not download the weights of {quoted(trunk)}: choose a trunk of the menu, or run the app "
+            "on your own machine."
+        )
 
 
 @cache

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bsoftmax import DualBranch
+from bsoftmax.models import checkpoints
+from bsoftmax.models.spec import Spec
 
-from .permissions import MAX_MILLION_PARAMETERS
+from .permissions import MAX_MILLION_PARAMETERS, check_download
 
 Picture = tuple[str, str]  # a path and its caption
 PREFIX = "own-"
-MAX_MODELS = 6  # kept open, of all sessions together
+MAX_EACH = 3  # kept open of one session
+MAX_PARAMETERS = 500e6  # of all sessions together: 2 GB
+RECENT_SECONDS = 600.0  # since its last use, in which a model never makes room for another session's
 MAX_IDLE_HOURS = 2.0  # kept after their last use
 
 
@@ -39,6 +43,9 @@ def is_user_model(name: str) -> bool:
 
 def load_checkpoint(path: str | Path) -> DualBranch:
     """Opens an uploaded checkpoint. Raises ValueError (or a kind of it) with a sentence."""
+    spec = Spec.from_metadata(checkpoints.header(path).metadata)
+    if spec.origin.get("trunk") == "hub":
+        check_download(spec.trunk)
     return DualBranch.load(path, most=MAX_MILLION_PARAMETERS * 1e6)
 
 
@@ -57,11 +64,11 @@ class UserModels:
         """Stores a model for one session, under a new token."""
         token = PREFIX + secrets.token_urlsafe(16)
         user_model = UserModel(token, owner, label, model, tuple(examples), tuple(differing))
+        self._make_room(owner, _size(model))
         with self._lock:
             self._models[token] = self._clock(), user_model
             if examples:
                 self._last_trained[owner] = token
-        self._evict()
         return user_model
 
     def get(self, token: str) -> UserModel:
@@ -93,13 +100,40 @@ class UserModels:
         with self._lock:
             self._last_trained.pop(owner, None)
 
+    def _make_room(self, owner: str, size: float) -> None:
+        """Drops the session's oldest models beyond MAX_EACH, and long unused ones where memory is short.
+
+        Raises ValueError when all that would have to go is in use.
+        """
+        self._evict()
+        with self._lock:
+            own = [token for token, (_, m) in self._models.items() if m.owner == owner]
+            gone = own[: max(len(own) - MAX_EACH + 1, 0)]
+            left = {t: (used, _size(m.model)) for t, (used, m) in self._models.items() if t not in gone}
+            for token, (used, _) in list(left.items()):
+                if sum(s for _, s in left.values()) + size <= MAX_PARAMETERS:
+                    break
+                if used < self._clock() - RECENT_SECONDS:
+                    gone.append(token)
+                    del left[token]
+            if left and sum(s for _, s in left.values()) + size > MAX_PARAMETERS:
+                raise ValueError("The server holds as many models of visitors as it can: try again in a few minutes.")
+        self._drop(gone)
+
     def _evict(self, owner: str | None = None) -> None:
-        """Drops the models unused for too long, those beyond the most, and all of `owner`."""
+        """Drops the models unused for too long, and all of `owner`."""
         oldest = self._clock() - MAX_IDLE_HOURS * 3600
         with self._lock:
             gone = [t for t, (used, m) in self._models.items() if used < oldest or (owner and m.owner == owner)]
-            gone += [token for token in self._models if token not in gone][:-MAX_MODELS]
-            for token in gone:
-                del self._models[token]
-        for token in gone:
+        self._drop(gone)
+
+    def _drop(self, tokens: list[str]) -> None:
+        with self._lock:
+            tokens = [token for token in tokens if self._models.pop(token, None)]
+        for token in tokens:
             self._removed(token)
+
+
+def _size(model: DualBranch) -> float:
+    """The number of its parameters."""
+    return sum(p.numel() for p in model.parameters())

@@ -9,7 +9,7 @@ from bsoftmax.models import backbones, zoo
 from bsoftmax.training.loop import BranchConfig
 from bsoftmax.utils.text import quoted
 
-from ..server.permissions import check_trunk_size
+from ..server.permissions import check_download, check_trunk_size
 
 STAGES = {"probe": "Linear probe, trunk frozen", "finetune": "Fine-tune the last stage (slow)"}
 SOLVERS = {"auto": "To their optimum (L-BFGS)", "sgd": "SGD, the paper's recipe"}
@@ -34,6 +34,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.trunk not in zoo.bundled():
             check_trunk_size(self.trunk)
+            check_download(self.trunk)
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{LABELS[name]} must be {low:g} to {high:g}, got {getattr(self, name):g}.")

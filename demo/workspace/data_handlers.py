@@ -17,6 +17,7 @@ from ..compare.user_models import UserModelHandlers
 from ..components.files import gallery_items, used
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
+from ..server import permissions
 from ..server.session import Session
 from . import datasets
 from .preview import first_of_each_class
@@ -49,6 +50,7 @@ class DataHandlers(UserModelHandlers):
     @error_notices
     def bring_folder(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Update:
         """Reads a folder of this machine; offered only where the page is served to this machine alone."""
+        permissions.check_host(request.headers.get("host", ""))
         if not path or not path.strip():
             raise ValueError("Write the path of a folder of class folders first.")
         return self._load(request, datasets.folder_of(path), progress)

@@ -32,7 +32,7 @@ def models(clock):
 
 
 def test_tokens_cannot_be_guessed_and_models_are_listed_for_their_owner(models):
-    first, second = models.add("anna", "a", object()), models.add("ben", "a", object())
+    first, second = models.add("anna", "a", Sized()), models.add("ben", "a", Sized())
     assert first.token != second.token
     assert len(first.token) > 20
     assert models.of("anna") == [first]
@@ -42,15 +42,39 @@ def test_tokens_cannot_be_guessed_and_models_are_listed_for_their_owner(models):
     assert "no longer on the server" in refusal(lambda: models.get(first.token))
 
 
-def test_the_least_recently_used_model_leaves_first(models):
-    kept = [models.add("anna", str(n), object()) for n in range(user_models.MAX_MODELS)]
+class Sized:
+    """A model of so many parameters."""
+
+    def __init__(self, size=1):
+        self.size = int(size)
+
+    def parameters(self):
+        return [torch.empty(self.size, device="meta")]
+
+
+def test_a_session_keeps_its_last_models_and_nobody_elses_leave(models):
+    other = models.add("ben", "b", Sized())
+    kept = [models.add("anna", str(n), Sized()) for n in range(user_models.MAX_EACH)]
     models.get(kept[0].token)
-    models.add("anna", "new", object())
+    for n in range(20):
+        models.add(f"stranger {n}", "s", Sized())
+    assert models.gone == []
+    models.add("anna", "new", Sized())
     assert models.gone == [kept[1].token]
+    assert models.get(other.token) is other
+
+
+def test_where_memory_is_short_only_what_is_long_unused_makes_room(models, clock):
+    old = models.add("ben", "b", Sized(user_models.MAX_PARAMETERS * 0.6))
+    assert "try again" in refusal(lambda: models.add("anna", "a", Sized(user_models.MAX_PARAMETERS * 0.6)))
+    assert models.gone == []
+    clock.now = user_models.RECENT_SECONDS + 1
+    models.add("anna", "a", Sized(user_models.MAX_PARAMETERS * 0.6))
+    assert models.gone == [old.token]
 
 
 def test_models_leave_after_some_hours(models, clock):
-    user_model = models.add("anna", "a", object())
+    user_model = models.add("anna", "a", Sized())
     clock.now = user_models.MAX_IDLE_HOURS * 3600 - 1
     models.get(user_model.token)
     clock.now *= 2
@@ -61,9 +85,9 @@ def test_models_leave_after_some_hours(models, clock):
 
 
 def test_the_model_trained_last_is_not_the_one_looked_at_last(models):
-    first = models.add("anna", "a", object(), [("x", "x")])
-    last = models.add("anna", "b", object(), [("x", "x")])
-    models.add("anna", "opened", object())
+    first = models.add("anna", "a", Sized(), [("x", "x")])
+    last = models.add("anna", "b", Sized(), [("x", "x")])
+    models.add("anna", "opened", Sized())
     models.get(first.token)
     assert models.last_trained("anna") is last
     refusal(lambda: models.last_trained("ben"))

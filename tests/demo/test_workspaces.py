@@ -47,6 +47,34 @@ def test_folders_of_this_machine_are_offered_only_to_this_machine(monkeypatch, e
     assert ("bring_folder" in {fn.api_name for fn in app.fns.values()}) == local
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "localhost", "[::1]:7860"])
+def test_folders_are_read_for_this_machines_own_names(host):
+    permissions.check_host(host)
+
+
+@pytest.mark.parametrize("host", ["", "evil.example", "evil.example:7860", "127.0.0.1.evil.example", "127.0.0.1@evil"])
+def test_folders_are_not_read_for_a_name_that_was_bound_to_this_machine(host):
+    assert "127.0.0.1" in refusal(lambda: permissions.check_host(host))
+
+
+@pytest.mark.parametrize(
+    ("trunk", "variable", "public", "allowed"),
+    [
+        ("resnet50", "", True, True), ("imagenet", "", True, True), ("resnet18.a1_in1k", "", True, False),
+        ("resnet18.a1_in1k", "", False, True), ("resnet18.a1_in1k", "resnet26, resnet18.a1_in1k", True, True),
+        ("resnet18.a1_in1k", "any", True, True), ("<b>x", "", True, False),
+    ],
+)  # fmt: skip
+def test_strangers_do_not_choose_what_a_server_downloads(monkeypatch, trunk, variable, public, allowed):
+    monkeypatch.setenv(permissions.TRUNKS, variable)
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0" if public else "127.0.0.1")
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    if allowed:
+        permissions.check_download(trunk)
+    else:
+        assert "does not download" in refusal(lambda: permissions.check_download(trunk))
+
+
 # ---- workspaces --------------------------------------------------------------------------------------------------
 
 
