@@ -26,7 +26,7 @@ SCRIPTS_OF_READOUT = "".join(
 
 
 def ask(owner="anna"):
-    return SimpleNamespace(session_hash=owner)
+    return SimpleNamespace(session_hash=owner, headers={"host": "127.0.0.1:7860"})
 
 
 def zip_of_colours(root, count, red, more=()):
