@@ -45,8 +45,8 @@ def build(page: Page) -> None:
     gr.Markdown(f"## Methods\n| method | from |\n|---|---|\n{methods}")
     model = page.session.model(zoo.DEFAULT)
     gr.Markdown(
-        f"## The bundled model\n{model.spec.trunk} with public ImageNet weights, {len(model.classes)} classes, features "
-        f"from `{model.spec.layer}`. {branch_sentence(model.spec.metrics)}\n\n## Paper\nOh and Noh, *Beyond Softmax: "
+        f"## The bundled model\n{model.spec.trunk} with public ImageNet weights, {len(model.classes)} classes, "
+        f"features from `{model.spec.layer}`. {branch_sentence(model.spec.metrics)}\n\n## Paper\nOh and Noh, *Beyond Softmax: "
         "Dual-Branch Sigmoid Architecture for Accurate Class Activation Maps*, BMVC 2025. This is an independent "
         "implementation, written from the paper. Apache-2.0."
     )
@@ -58,9 +58,9 @@ def branch_sentence(metrics: dict) -> str:
         return ""
     head, branch = judged["softmax"], judged["gauge and rows"]
     return (
-        "Its branch was fitted to one photograph of each class, not to ImageNet's training set (`docs/branches.md`). On "
-        f"{branch['images']:,} other photographs, of 17 of its classes, it names the right one of all in "
-        f"{branch['top1']:.1f} % (the softmax head: {head['top1']:.1f} %); it finds the right class, with a sigmoid above "
-        f"0.5, in {branch['true_found']:.1f} %, and {branch['classes_found']:.1f} classes in a photograph, as those that "
-        "look alike are found together. It is for demonstration and research."
+        "Its branch was fitted to one photograph of each class, not to ImageNet's training set (`docs/branches.md`). "
+        f"On {branch['images']:,} other photographs, of 17 of its classes, it names the right one of all in "
+        f"{branch['top1']:.1f} % (the softmax head: {head['top1']:.1f} %); it finds the right class, with a sigmoid "
+        f"above 0.5, in {branch['true_found']:.1f} %, and {branch['classes_found']:.1f} classes in a photograph, as "
+        "those that look alike are found together. It is for demonstration and research."
     )
