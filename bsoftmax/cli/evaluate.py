@@ -1,4 +1,4 @@
-"""bsoftmax evaluate: fidelity and localisation of maps, measured."""
+"""bsoftmax evaluate: fidelity and localisation of maps, measured; bsoftmax compare: two of its results."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation.column import CLAMPS
+from ..evaluation.comparison import compare
 from ..evaluation.localization import PROTOCOLS
 from ..evaluation.measure import GROUPS
 from ..evaluation.plan import EvalRun
@@ -131,3 +132,15 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--out", default="evaluation", help="folder for results and records; default %(default)s")
     add("--cache", help="folder for unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
     add_long_running(sub, "measured", "the results call")
+
+
+def run_comparison(options: argparse.Namespace) -> None:
+    """Compares two results.json column by column; refuses other data unless --anyway."""
+    print(compare(Path(options.first), Path(options.second), options.anyway))
+
+
+def add_comparison_options(sub: argparse.ArgumentParser) -> None:
+    """The options of `compare`."""
+    sub.add_argument("first", metavar="A", help="results.json, or the folder it is in")
+    sub.add_argument("second", metavar="B")
+    sub.add_argument("--anyway", action="store_true", help="even of different images")

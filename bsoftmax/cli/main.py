@@ -1,24 +1,30 @@
-"""The command line: one parser, a module for each command. Bad input ends in one sentence and exit code 2."""
+"""The command line: one parser, all commands. Bad input ends in one sentence and exit code 2."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
 from ..utils.text import error_sentence
-from . import calibrate, compare, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
+from . import app, calibrate, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
 from .arguments import OptionError
 
-# Each module has `run(options)`, whose docstring is the command's help, and `add_options(parser)`.
-COMMANDS = {
-    "explain": explain, "distort": distort, "diagnose": diagnose, "train": train, "calibrate": calibrate,
-    "pretrain": pretrain, "sample": sample, "evaluate": evaluate, "compare": compare, "reproduce": reproduce,
-    "models": models,
-}  # fmt: skip
+
+class Command(NamedTuple):
+    """What a command does, whose docstring is its help, and what adds its options to a parser."""
+
+    run: Callable[[argparse.Namespace], None]
+    add_options: Callable[[argparse.ArgumentParser], None]
+
+
+_MODULES = (explain, distort, diagnose, train, calibrate, pretrain, sample, evaluate, reproduce, models, app)
+COMMANDS = {module.__name__.rpartition(".")[2]: Command(module.run, module.add_options) for module in _MODULES}
+COMMANDS["compare"] = Command(evaluate.run_comparison, evaluate.add_comparison_options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     root = argparse.ArgumentParser("bsoftmax", description="What a softmax head and a sigmoid branch look at.")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        sub = commands.add_parser(name, help=module.run.__doc__, description=module.run.__doc__)
-        module.add_options(sub)
-        sub.set_defaults(run=module.run)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.run.__doc__, description=command.run.__doc__)
+        command.add_options(sub)
+        sub.set_defaults(run=command.run)
     return root

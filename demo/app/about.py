@@ -37,6 +37,10 @@ how they were made. *Evaluate* answers the question for your own images, with in
 and a branch for your own classes. What you bring is seen by your browser alone and is removed when you close the tab.
 """
 
+PAPER = """## Paper
+Oh and Noh, *Beyond Softmax: Dual-Branch Sigmoid Architecture for Accurate Class Activation Maps*, BMVC 2025. This is an
+independent implementation, written from the paper. Apache-2.0."""
+
 
 def build(page: Page) -> None:
     """Lays the tab out, from the registries and the bundled checkpoint's metadata."""
@@ -44,12 +48,9 @@ def build(page: Page) -> None:
     methods = "\n".join(f"| {m.label} | {m.paper} |" for m in METHODS.values())
     gr.Markdown(f"## Methods\n| method | from |\n|---|---|\n{methods}")
     model = page.session.model(zoo.DEFAULT)
-    gr.Markdown(
-        f"## The bundled model\n{model.spec.trunk} with public ImageNet weights, {len(model.classes)} classes, "
-        f"features from `{model.spec.layer}`. {branch_sentence(model.spec.metrics)}\n\n## Paper\nOh and Noh, *Beyond Softmax: "
-        "Dual-Branch Sigmoid Architecture for Accurate Class Activation Maps*, BMVC 2025. This is an independent "
-        "implementation, written from the paper. Apache-2.0."
-    )
+    spec = model.spec
+    about = f"{spec.trunk} with public ImageNet weights, {len(model.classes)} classes, features from `{spec.layer}`."
+    gr.Markdown(f"## The bundled model\n{about} {branch_sentence(spec.metrics)}\n\n{PAPER}")
 
 
 def branch_sentence(metrics: dict) -> str:

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 import gradio as gr
 
 from ..server import schemas
+from ..server.operation import CALLS
 from ..server.sentences import STUMBLED, sentence
 
 LOG = logging.getLogger("bsoftmax")
@@ -74,14 +75,14 @@ def error_notices(handler: Callable) -> Callable:
     @functools.wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         said: list[str] = []
-        with _as_sentence(said):
+        with _as_sentence(said), CALLS.counted(handler.__name__):
             return handler(*check(*args, **kwargs))
         raise notice(said[0])  # outside, as it would keep the error it is raised beside
 
     @functools.wraps(handler)
     def guarded_steps(*args: Any, **kwargs: Any) -> Any:
         said: list[str] = []
-        with _as_sentence(said):
+        with _as_sentence(said), CALLS.counted(handler.__name__):
             yield from handler(*check(*args, **kwargs))
         if said:
             raise notice(said[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +127,8 @@ class Store:
 class Session:
     """Models and analyses; neither changes once it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, menu: Mapping[str, str | Path] | None = None) -> None:
+        self._menu = menu  # name -> what opens it; None: all that the program finds
         self._models, self._analyses, self._lock = Store(MAX_MODELS), Store(MAX_ANALYSES), threading.Lock()
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self._users = Ownership(self._forget)
@@ -137,7 +138,7 @@ class Session:
 
     def model_names(self) -> list[str]:
         """The models in everybody's menu."""
-        return zoo.names()
+        return zoo.names() if self._menu is None else list(self._menu)
 
     def model(self, name: str) -> DualBranch:
         """An open model, by its name or token. Raises ValueError (or a kind of it) when there is none."""
@@ -145,7 +146,8 @@ class Session:
             return self.user_models.get(name).model
         if name not in self.model_names():
             raise ValueError(f"There is no model {quoted(name)}; choose one of {', '.join(self.model_names())}.")
-        return self._models.get(name, lambda: open_model(name))
+        source = name if self._menu is None else self._menu[name]
+        return self._models.get(name, lambda: open_model(source))
 
     def analysis(self, path: str | Path, model_name: str = zoo.DEFAULT) -> Analysis:
         """Reads a file and runs the trunk on it; a pair seen lately comes from the cache.
