@@ -97,25 +97,14 @@ def add_options(sub: argparse.ArgumentParser) -> None:
         "--classes", choices=("auto", "own", "kept"), default="auto", help="the data's, or the model's own (no stage 1)"
     )
     add("--stage1", choices=STAGES, default="probe", help="softmax head alone, or with the trunk's last stage")
-    add_number(
-        sub,
-        "--probe-epochs",
-        1,
-        MANY,
-        help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}",
-    )
+    given = f"default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}"
+    number("--probe-epochs", 1, MANY, help=f"of stage 1; {given}")
     number("--probe-lr", 0.0, MOST_LR, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
     number("--views", 1, MANY, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
     number("--epochs", 1, MANY, default=BranchConfig.epochs, help="of the branch; default %(default)s")
     number("--lr", 0.0, MOST_LR, default=BranchConfig.lr, help="of the branch; default %(default)s")
-    add_number(
-        sub,
-        "--weight-decay",
-        0.0,
-        MOST_LR,
-        default=BranchConfig.weight_decay,
-        help="of the branch; default %(default)s",
-    )
+    decay = BranchConfig.weight_decay
+    number("--weight-decay", 0.0, MOST_LR, default=decay, help="of the branch; default %(default)s")
     add(
         "--solver", choices=SOLVERS, default="sgd",
         help="sgd, as the paper does; lbfgs: linear heads at their optimum; auto: that where it is possible",
@@ -125,12 +114,8 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add_seed(sub)
     add("--images", help="where the images are, when they are not beside the lists that name them")
     add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
-    add(
-        "--save",
-        choices=("model", "heads"),
-        default="model",
-        help="heads: without the trunk, for bundled or public ones",
-    )
+    parts = ("model", "heads")
+    add("--save", choices=parts, default="model", help="heads: without the trunk, for bundled or public ones")
     add("--half", action="store_true", help="store the trunk in half precision")
     add("--out", required=True, help="the .safetensors file to write")
     add_long_running(sub, "learnt", "the card calls")
