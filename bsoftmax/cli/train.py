@@ -115,13 +115,8 @@ def add_options(sub: argparse.ArgumentParser) -> None:
         "--classes", choices=("auto", "own", "kept"), default="auto", help="the data's, or the model's own (no stage 1)"
     )
     add("--stage1", choices=STAGES, default="probe", help="softmax head alone, or with the trunk's last stage")
-    add_number(
-        sub,
-        "--probe-epochs",
-        1,
-        MANY,
-        help=f"of stage 1; default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}",
-    )
+    given = f"default {ProbeConfig.epochs}, fine-tuned {FinetuneConfig.epochs}"
+    number("--probe-epochs", 1, MANY, help=f"of stage 1; {given}")
     number("--probe-lr", 0.0, MOST_LR, help=f"of stage 1; default {ProbeConfig.lr}, fine-tuned {FinetuneConfig.lr}")
     number("--views", 1, MANY, default=BranchConfig.views, help="trunk passes an image; default %(default)s")
     number("--epochs", 1, MANY, help=f"of the branch by SGD; default {BranchConfig.epochs}")
@@ -137,12 +132,8 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add_seed(sub)
     add("--images", help="where the images are, when they are not beside the lists that name them")
     add("--cache", help="folder for features and unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
-    add(
-        "--save",
-        choices=("model", "heads"),
-        default="model",
-        help="heads: without the trunk, for bundled or public ones",
-    )
+    parts = ("model", "heads")
+    add("--save", choices=parts, default="model", help="heads: without the trunk, for bundled or public ones")
     add("--half", action="store_true", help="store the trunk in half precision")
     add("--out", required=True, help="the .safetensors file to write")
     add_long_running(sub, "learnt", "the card calls")

@@ -59,6 +59,7 @@ def error_sentence(error: BaseException) -> str:
     """An error for users as one line: the message of ours, or what the system says of a file and what to do."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(str(error))
-    name = quoted(str(error.filename)) if error.filename else "A file"
     found, advice = _ADVICE.get(error.errno or 0, (error.strerror.lower(), "check the file and its folder"))
-    return f"{name} cannot be used: {found}; {advice}."
+    if not error.filename:
+        return f"{found[0].upper()}{found[1:]}; {advice}."
+    return f"{quoted(str(error.filename))} cannot be used: {found}; {advice}."

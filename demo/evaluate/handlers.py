@@ -63,6 +63,7 @@ class EvaluateHandlers(JobHandlers):
     ) -> Update:  # fmt: skip
         """What an evaluation with these settings would measure, and how long it would take."""
         values = (measures, limit, methods, split, explain, rules, seed)
+        EvalSettings.read(*values)
         workspace, opened = self.workspace(request), self.session.model(model)
         menu = gr.Dropdown(choices=method_choices(opened))
         if workspace.data is None:

@@ -82,16 +82,16 @@ def _settings() -> Widgets:
         ),
     }  # fmt: skip
     with gr.Accordion("Settings", open=False, elem_id="evaluate-settings"):
-        on["methods"] = gr.Dropdown(
+        on["methods"] = Menu(
             [(m.label, key) for key, m in METHODS.items()], value=[], multiselect=True, label="Methods",
             info="None chosen: all that are quick.", elem_id="evaluate-methods",
         )  # fmt: skip
         on["split"] = Menu([], value=None, label="Part of the images", elem_id="evaluate-split")
-        on["explain"] = gr.Dropdown(
+        on["explain"] = Menu(
             [(words, key) for key, words in EXPLAINED.items()], value=default.explain, label="Class explained",
             elem_id="evaluate-explain",
         )  # fmt: skip
-        on["rules"] = gr.Dropdown(
+        on["rules"] = Menu(
             [(words, key) for key, words in RULES.items()], value=default.protocol, label="Protocol",
             elem_id="evaluate-rules",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from bsoftmax.models import zoo
 from bsoftmax.models.backbones import BACKBONES
 
 from ..compare.page import Page
-from ..components.inputs import endpoint, named_outputs
+from ..components.inputs import Menu, endpoint, named_outputs
 from ..components.report import Report
 from ..workspace import layout
 from ..workspace.layout import Widgets, select
@@ -78,8 +78,8 @@ def _settings() -> Widgets:
     def number(name: str) -> gr.Number:
         return gr.Number(values[name], label=LABELS[name], elem_id=f"set-{name}", min_width=100, **ranges[name])
 
-    def menu(name: str, choices: list, **more: Any) -> gr.Dropdown:
-        return gr.Dropdown(choices, value=values[name], label=LABELS[name], elem_id=f"set-{name}", **more)
+    def menu(name: str, choices: list, **more: Any) -> Menu:
+        return Menu(choices, value=values[name], label=LABELS[name], elem_id=f"set-{name}", **more)
 
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         trunks = [*zoo.bundled(), *BACKBONES]

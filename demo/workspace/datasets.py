@@ -51,7 +51,9 @@ def _as_argument(name: str) -> str:
 
 
 def folder_of(text: str) -> Path:
-    """The folder that a visitor names, ~ being their own. Raises ValueError for a home folder that is not there."""
+    """The folder that a visitor names, ~ being their own. Raises ValueError for what can be no folder's name."""
+    if "\0" in text:
+        raise ValueError(f"{quoted(text)} can be no folder's name: write the path of a folder of class folders.")
     try:
         return Path(text.strip()).expanduser()
     except RuntimeError:

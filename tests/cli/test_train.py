@@ -267,7 +267,7 @@ def test_a_disk_that_is_full_is_told_in_one_sentence(run, monkeypatch, tmp_path)
     monkeypatch.setattr("bsoftmax.models.checkpoints.save_file", full)
     code, _, err = run(*T, "--epochs", "1")
     assert code == 2
-    assert "No space left on device" in err.rsplit("\r", 1)[-1]
+    assert "The disk is full" in err.rsplit("\r", 1)[-1]
     assert not list(tmp_path.glob("new*"))
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import coverage
 import gradio as gr
 import pytest
 from demo_made import HITS, SHOTS, look_at, zip_of_colours
@@ -22,6 +23,17 @@ READY = {
     "Train": "#preview .report p",
     "Evaluate": f"text=Model: {zoo.DEFAULT}. Bring images",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untraced():
+    """Tests of the page count for no coverage, which is asked of the library alone: tracing costs half their time."""
+    running = coverage.Coverage.current()
+    if running:
+        running.stop()
+    yield
+    if running:
+        running.start()
 
 
 @pytest.fixture(scope="session")

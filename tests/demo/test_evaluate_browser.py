@@ -169,19 +169,19 @@ def test_the_sample_set_is_measured_by_the_real_command(visit, child):
     page.locator("#evaluate-sample").click()
     ready(page)
     page.locator("#evaluate-settings button").first.click()
-    page.locator("#evaluate-limit input").fill("12")
+    page.locator("#evaluate-limit input").fill("6")
     page.locator("#evaluate-explain input").click()
     page.get_by_role("option", name="The predicted class").click()
     page.wait_for_selector("#evaluate-preview >> text=Localisation, explaining the predicted class")
-    page.wait_for_selector("#evaluate-preview >> text=12 of 60 images")
+    page.wait_for_selector("#evaluate-preview >> text=6 of 60 images")
     page.locator("#evaluate-go").click()
     done(page)
     table = page.locator("#evaluate-table").inner_text()
     assert "CAM = Grad-CAM = XGrad-CAM = HiRes-CAM" in table
-    assert "On these 12 images" in table
+    assert "On these 6 images" in table
     assert page.locator("#curve-box_accuracy:visible, #curve-precision_recall:visible").count() == 2
     assert page.locator("#evaluate-command textarea").input_value().split("\n") == [
         "bsoftmax sample sample",
-        "bsoftmax evaluate sample --limit 12 --split val --explain predicted --batch 8 --out evaluation",
+        "bsoftmax evaluate sample --limit 6 --split val --explain predicted --batch 8 --out evaluation",
     ]
     page.screenshot(path=SHOTS / "evaluate-real.png", full_page=True)

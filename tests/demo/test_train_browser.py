@@ -9,7 +9,8 @@ from demo_made import HITS, SHOTS
 from gradio_client import Client, handle_file
 from toys import coloured, small_model
 
-from demo.workspace import jobs
+from bsoftmax.data.sample import sample_zip
+from demo.workspace import data_handlers, jobs
 
 REAL = jobs.PROGRAM
 
@@ -197,6 +198,7 @@ def test_programs_train_through_the_api(app, colours, child):
 @pytest.mark.browser
 def test_the_sample_set_is_trained_by_the_real_command(visit, child):
     child.setattr(jobs, "PROGRAM", REAL)
+    child.setattr(data_handlers, "sample_zip", lambda path: sample_zip(path, per_class=6))
     page = visit()
     page.set_default_timeout(120_000)
     page.locator("#use-sample").click()
