@@ -56,17 +56,16 @@ def present(
     method = cam_methods.find(method or cam_methods.default(analysis.model)).key
     columns: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []
-    guard = analysis.guard(method)
+    guard, evidence = analysis.guard(method), {s: analysis.view.evidence(s, k) for s in analysis.sources}
     for source in analysis.sources:
         columns.append(_column(analysis, source, k, method, len(maps)))
         with guard:
-            evidence = analysis.view.evidence(source, k)
-            maps += [cam_methods.class_map(evidence, method, clamp, tick)[0].numpy() for clamp in (False, True)]
+            maps += [cam_methods.class_map(evidence[source], method, clamp, tick)[0].numpy() for clamp in (False, True)]
     info = {**_context(analysis, k, method), "columns": columns, "photo_token": analysis.key}
     info["model_name"] = analysis.model_name if analysis.public else None  # a user model's token must not leak
     if not live:
         return Presented(np.stack(maps), info)
-    described, features, rows = panel.pack(analysis, k, method)
+    described, features, rows = panel.pack(analysis, k, method, evidence)
     return Presented(np.stack(maps), {**info, "distort": described}, features, rows)
 
 

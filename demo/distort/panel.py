@@ -7,6 +7,7 @@ here (`redraw`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydantic import Field
 from bsoftmax import METHODS, SOURCES
 from bsoftmax.cams import effects, methods
 from bsoftmax.cams.effects import MAX_SHIFT, Distortion
+from bsoftmax.cams.view import Evidence
 from bsoftmax.models.heads import is_gap_linear, last_linear
 
 from ..server.schemas import Chosen, Incoming
@@ -44,7 +46,9 @@ def features_file(analysis: Analysis) -> tuple[bytes, float]:
     return (F / scale).astype("<f2").tobytes(), scale
 
 
-def rows_file(analysis: Analysis, k: int, method: str = "cam") -> tuple[bytes, dict[str, list[int]]]:
+def rows_file(
+    analysis: Analysis, k: int, method: str = "cam", evidence: Mapping[str, Evidence] | None = None
+) -> tuple[bytes, dict[str, list[int]]]:
     """Little-endian float32 vectors one behind the other, and {name: [offset, length]} in numbers.
 
     h [N]; for every source `row:<source>` [N], the gradient of its score at h (w_k for a logit); for every classifier
@@ -54,7 +58,8 @@ def rows_file(analysis: Analysis, k: int, method: str = "cam") -> tuple[bytes, d
     vectors = {"h": analysis.view.h[0]}
     for source in analysis.sources:
         # GAP: the gradient at F is that at h over PQ
-        vectors[f"row:{source}"] = analysis.view.evidence(source, k).G[0].sum((1, 2))
+        found = evidence[source] if evidence else analysis.view.evidence(source, k)
+        vectors[f"row:{source}"] = found.G[0].sum((1, 2))
     for branch in dict.fromkeys(SOURCES[source].branch for source in analysis.sources):
         weight = last_linear(analysis.model.classifier(branch)).weight
         vectors |= {f"logits:{branch}": analysis.view.logits(branch)[0], f"mean:{branch}": weight.mean(0)}
@@ -69,13 +74,18 @@ def rows_file(analysis: Analysis, k: int, method: str = "cam") -> tuple[bytes, d
     return torch.cat(list(vectors.values())).numpy().astype("<f4").tobytes(), places
 
 
-def pack(analysis: Analysis, k: int, method: str) -> tuple[dict[str, Any], bytes | None, bytes | None]:
-    """The panel's description; F and the rows of the heads where the browser redraws by itself."""
+def pack(
+    analysis: Analysis, k: int, method: str, evidence: Mapping[str, Evidence] | None = None
+) -> tuple[dict[str, Any], bytes | None, bytes | None]:
+    """The panel's description; F and the rows of the heads where the browser redraws by itself.
+
+    `evidence` of class k by source, where it has been made: its gradients are then not computed again.
+    """
     described = describe(analysis, k, method)
     if not described["live"]:
         return described, None, None
     F, described["feature_scale"] = features_file(analysis)
-    rows, described["rows"] = rows_file(analysis, k, method)
+    rows, described["rows"] = rows_file(analysis, k, method, evidence)
     return described, F, rows
 
 
