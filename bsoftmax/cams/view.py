@@ -58,17 +58,25 @@ class View:
 
     @torch.no_grad()
     def _run_masked(self, tick: Tick | None) -> Tensor:
-        (B, N), rows = self.F.shape[:2], self._masked_rows
+        (B, N), rows = self.F.shape[:2], list(self._masked_rows)
         chunks = [(b, start) for b in range(B) for start in range(0, N, CHUNK)]
-        for b, start in chunks[len(rows) :]:
-            masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], self.x.shape[2:], mode="bilinear")
-            low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-            masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
-            rows.append(self.model.neck(*self.model.features(self.x[b, None] * masks)))
-            if tick:
-                tick(b * N + start + len(masks), B * N)
+        try:
+            for b, start in chunks[len(rows) :]:
+                rows.append(self._masked_chunk(b, start))
+                if tick:
+                    tick(min(b * N + start + CHUNK, (b + 1) * N), B * N)
+        except BaseException:
+            self._masked_rows = rows
+            raise
         self._masked_rows = []
         return torch.cat(rows).reshape(B, N, -1)
+
+    def _masked_chunk(self, b: int, start: int) -> Tensor:
+        masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], self.x.shape[2:], mode="bilinear")
+        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+        masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
+        h: Tensor = self.model.neck(*self.model.features(self.x[b, None] * masks))
+        return h
 
     @torch.no_grad()
     def without_channel(self, b: int, channels: slice) -> Tensor:

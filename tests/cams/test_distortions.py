@@ -198,7 +198,7 @@ def test_tolerance_is_where_the_box_is_lost():
     k = int(view.logits("softmax").argmax())
     found = effects.tolerance(view, k)
     start = effects.box_of_map(methods.class_map(view.evidence("softmax", k), "cam")[0])
-    everywhere = tuple(range(512))
+    everywhere = tuple(range(model.softmax.in_features))
     assert found["down"] is not None  # enough of Eq. 10 turns any map negative
     for side in ("down", "up"):
         if (lost := found[side]) is not None:

@@ -49,7 +49,7 @@ def test_an_upload_is_explained_and_the_view_costs_no_request(page):
     page.set_input_files("#photo input[type=file]", LION)
     turn = ready(page, turn)
     assert pixels(page) != before
-    page.wait_for_function("document.querySelector('#class input').value === 'lion'")
+    page.wait_for_function("document.querySelector('#class input').value.startsWith('lion')")
     page.wait_for_timeout(500)
     requests, before = [], pixels(page)
     page.on("request", lambda request: requests.append(request.url))
@@ -71,6 +71,7 @@ def test_a_method_and_a_class_can_be_chosen(page):
     turn = ready(page, turn)
     assert pixels(page) != before
     page.locator("#class input").click()
+    page.locator("#class input").fill("golf ball")  # one of a thousand, most of which the menu has yet to draw
     page.get_by_role("option", name="golf ball").click()
     ready(page, turn)
     assert "golf ball" in page.locator("#compare").inner_text()
@@ -109,7 +110,7 @@ def test_a_corrupt_file_is_refused_in_words_and_the_page_lives(page, tmp_path):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("wanted", ["example=lion.jpg&class=tiger&method=gradcam%2B%2B", "class=19&method=layercam"])
+@pytest.mark.parametrize("wanted", ["example=lion.jpg&class=tiger&method=gradcam%2B%2B", "class=292&method=layercam"])
 def test_a_link_restores_the_page(browse, app, wanted):
     page = browse(f"{app.local_url}?{wanted}", "#compare")
     page.wait_for_function("document.querySelector('#compare')?.innerText.includes('Evidence for tiger')")
@@ -117,7 +118,7 @@ def test_a_link_restores_the_page(browse, app, wanted):
     text = page.locator("#compare").inner_text()
     assert "Evidence for tiger" in text
     assert ("Grad-CAM++" if "gradcam" in wanted else "Layer-CAM") in text
-    assert page.locator("#class input").input_value() == "tiger"
+    assert page.locator("#class input").input_value().startswith("tiger (")
 
 
 @pytest.mark.browser

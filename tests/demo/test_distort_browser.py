@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -55,7 +56,7 @@ class Server:
         self.most = max(self.most, self.now)
         self.asked.append(payload)
         self.go.wait(20)
-        k, method, chosen = panel.parse(payload, self.analysis)
+        _, k, method, chosen = panel.parse(payload, SimpleNamespace(cached_analysis=lambda key: self.analysis))
         outcome = distort(self.analysis.view, k, method, chosen)
         maps = {}
         for (source, clamp), S in outcome.after.items():
@@ -106,7 +107,7 @@ def visit(browse):
 
     def opened(url, ready="#compare [data-distort-ready='1']", **options):
         page = browse(url, ready, **options)
-        page.locator("#compare .pill").click()
+        page.locator("#compare .pill:has(.more)").click()
         page.wait_for_timeout(100)
         return page
 
