@@ -1,13 +1,19 @@
 """How the tests are shared among processes, and the browser that tests of several packages use."""
 
+import atexit
 import os
 import shutil
+import tempfile
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the processes share the cores among them
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from paths import TESTS
+
+# each process has a cache of its own: visitors who leave one page remove the files that another shows
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="bsoftmax-tests-")
+atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 LONG = (  # what takes longest begins first, so that no process works on alone at the end
     "models/test_bundled", "paper/test_reproduction", "paper/test_problems", "demo/test_train_browser",

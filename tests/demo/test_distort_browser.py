@@ -66,9 +66,16 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, bundled):
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, bundled, monkeypatch_module):
     """A page with the bundled model's panel, and what its buttons sent."""
-    folder = tmp_path_factory.mktemp("lab")
+    folder = tmp_path_factory.mktemp("panel")
+    monkeypatch_module.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))  # visitors of the app empty the other
     k = int(bundled.view.logits("softmax").argmax())
     with gr.Blocks() as demo:
         canvas = CompareCanvas(saved(folder, bundled, k, "cam"), elem_id="compare")
@@ -85,9 +92,10 @@ def _told(event: gr.EventData):
 
 
 @pytest.fixture(scope="module")
-def remote(tmp_path_factory):
+def remote(tmp_path_factory, monkeypatch_module):
     """The same with a head the browser cannot distort."""
     folder, model = tmp_path_factory.mktemp("remote"), toy("mlp", maps="5x3", double=False)
+    monkeypatch_module.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
     analysis = look_at(model, images(1, double=False))
     server = Server(analysis)
 
