@@ -1,26 +1,22 @@
 """Writes docs/results.md: all metrics of the branch and the softmax head on real photographs, and their contrasts.
 
 Protocol: that of `bsoftmax evaluate`, printed under every table. Localisation on wild20-boxes (250 photographs, true
-class); fidelity on the odd half of wild20/val (benchmarks/tune.py uses the even one), class by class at most `--limit`
-of them, predicted class; both on cub10's test split with a branch trained on its train split by the defaults; Deletion
-and Insertion on few of the first; then the table of benchmarks/tune.py. A killed run resumes from the records and the
+class); fidelity on wild20/val, class by class at most `--limit` of them, predicted class (the bundled branch's pull and
+rank were chosen on the same photographs, by other numbers); both on cub10's test split with a branch trained on its
+train split by the defaults; Deletion and Insertion on few of the first. A killed run resumes from the records and the
 trained model in `--work`.
 
     python benchmarks/results.py ../shared/data --work runs/results [--workers 2]
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import timing  # noqa: F401  (puts the repository on the path)
-import tune
 
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.evaluation import metrics, tables
@@ -43,17 +39,6 @@ images with its 95 % bootstrap interval. Differences are paired over the same im
 interval leaves out 0. Many comparisons stand here and nothing was corrected for their number: one interval in twenty
 leaves out 0 by chance.
 """
-
-
-def odd_half(data, folder):
-    """The half of wild20/val that benchmarks/tune.py does not use, as class folders of links."""
-    paths = [p for c in sorted((data / "wild20" / "val").iterdir()) for p in sorted(c.iterdir())]
-    for path in paths[1::2]:
-        link = folder / path.parent.name / path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(path.resolve())
-    return folder
 
 
 def trained(data, work):
@@ -133,54 +118,34 @@ def progress(title):
     return emit
 
 
-def tuned(data, work, images):
-    """The table of benchmarks/tune.py, cached in the work folder."""
-    kept = work / "tune.md"
-    if not kept.exists():
-        out, before = io.StringIO(), sys.argv
-        sys.argv = ["tune", str(data), "--cache", str(work / "cache" / "features"), "--images", str(images)]
-        try:
-            with contextlib.redirect_stdout(out):
-                tune.main()
-        finally:
-            sys.argv = before
-        lines = out.getvalue().splitlines()
-        kept.write_text("\n".join(line for line in lines if not line.startswith("[")) + "\n")
-    return f"## Tuning the branch's training\n\n{tune.__doc__}\n\n{kept.read_text()}"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
     parser.add_argument("--limit", type=int, default=250)
     parser.add_argument("--curves", type=int, default=40)
-    parser.add_argument("--tune-images", type=int, default=100)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     data, work = options.data.resolve(), options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        half = odd_half(data, Path(folder) / "wild20-val-odd")
-        base = EvalRun("", work, cache=work / "cache")
-        boxes = replace(base, data=str(data / "wild20-boxes"), out=work / "boxes", metrics=("localization",),
-                        called="wild20-boxes")  # fmt: skip
-        fidelity = replace(base, data=str(half), out=work / "fidelity", metrics=("fidelity",), limit=options.limit,
-                           called="wild20/val, odd places")  # fmt: skip
-        curves = replace(fidelity, out=work / "curves", metrics=("curves",), limit=options.curves, methods=("cam",))
-        birds = replace(base, data=str(data / "cub10"), out=work / "cub10", model=str(trained(data, work)),
-                        called="cub10")  # fmt: skip
-        parts = [
-            section("Places: wild20-boxes, bundled model", boxes, ["places"], options.workers),
-            section("Places by the authors' rules: wild20-boxes", replace(
-                boxes, out=work / "official", protocol="official", methods=("cam", "gradcam")), ["places"],
+    base = EvalRun("", work, cache=work / "cache")
+    boxes = replace(base, data=str(data / "wild20-boxes"), out=work / "boxes", metrics=("localization",),
+                    called="wild20-boxes")  # fmt: skip
+    fidelity = replace(base, data=str(data / "wild20" / "val"), out=work / "fidelity", metrics=("fidelity",),
+                       limit=options.limit, called="wild20/val")  # fmt: skip
+    curves = replace(fidelity, out=work / "curves", metrics=("curves",), limit=options.curves, methods=("cam",))
+    birds = replace(base, data=str(data / "cub10"), out=work / "cub10", model=str(trained(data, work)),
+                    called="cub10")  # fmt: skip
+    parts = [
+        section("Places: wild20-boxes, bundled model", boxes, ["places"], options.workers),
+        section("Places by the authors' rules: wild20-boxes", replace(
+            boxes, out=work / "official", protocol="official", methods=("cam", "gradcam")), ["places"],
+            options.workers),
+        section("Fidelity: wild20/val, bundled model", fidelity, ["fidelity"], options.workers),
+        section("Deletion and Insertion: a few of the same", curves, ["curves"], options.workers),
+        section("Birds: cub10's test split, a branch trained on its train split", birds, ["places", "fidelity"],
                 options.workers),
-            section("Fidelity: half of wild20/val, bundled model", fidelity, ["fidelity"], options.workers),
-            section("Deletion and Insertion: a few of the same", curves, ["curves"], options.workers),
-            section("Birds: cub10's test split, a branch trained on its train split", birds, ["places", "fidelity"],
-                    options.workers),
-            tuned(data, work, options.tune_images),
-        ]  # fmt: skip
+    ]  # fmt: skip
     reading = ROOT / "docs" / "reading.md"
     read = reading.read_text() if reading.exists() else ""
     (ROOT / "docs").mkdir(exist_ok=True)
