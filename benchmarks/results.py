@@ -123,7 +123,7 @@ def main():
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
     parser.add_argument("--limit", type=int, default=250)
-    parser.add_argument("--curves", type=int, default=40)
+    parser.add_argument("--curves", type=int, default=16)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     data, work = options.data.resolve(), options.work.resolve()
