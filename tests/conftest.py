@@ -20,6 +20,8 @@ LONG = (  # what takes longest begins first, so that no process works on alone a
     "demo/test_evaluate_browser", "cli/test_kill", "training/test_distributed", "evaluation/test_parallel",
     "demo/test_compare_browser", "demo/test_distort_browser", "demo/", "cli/", "models/", "evaluation/", "training/",
 )  # fmt: skip
+# the headless shell first: it draws no window around the page
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +31,11 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process more than cores: tests of the page wait for browsers and jobs a third of their time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def _rank(item):
@@ -41,7 +48,7 @@ def pytest_collection_modifyitems(items):
 
 
 def _chromium_path():
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def _unavailable(reason):
@@ -54,7 +61,7 @@ def chromium():
     """A running headless Chromium, driven by playwright."""
     path = _chromium_path()
     if path is None:
-        _unavailable("no Chromium found (chromium, chromium-browser, google-chrome)")
+        _unavailable(f"no Chromium found ({', '.join(BROWSERS)})")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -13,7 +13,7 @@ from demo_made import LION
 from toys import small_model
 
 from demo.compare.user_models import UserModelHandlers
-from demo.server import doors
+from demo.server import schemas
 from demo.server.sentences import without_folders
 from demo.server.session import Session
 
@@ -190,7 +190,7 @@ def test_the_same_payload_redraws_where_it_can_be_read(session, looked_at):
 @pytest.mark.parametrize("value", [None, "0", 1.5, [0], {}, True, -1, 3, 10**30, NAN])
 def test_a_picture_that_is_not_there_is_a_sentence(value):
     with pytest.raises(ValueError, match="choose another") as caught:
-        doors.index_of(value, "abc")
+        schemas.index_of(value, "abc")
     told(str(caught.value))
 
 
