@@ -25,7 +25,7 @@ OTHERS = {  # what is neither a text nor a number of a class
     "nested": [[[[[]]]]], "10 MB": LONG, "markup": "<img src=//127.0.0.1/x onerror=alert(1)>", "digits": "9" * 900,
     "a lone surrogate": "\ud800", "nothing": "", "-1": -1, "a new line": "a\nb", "right to left": "\u202enoil",
 }  # fmt: skip
-TRAIN = ["wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0]
+TRAIN = ["wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto"]
 EVALUATE = ["wild20", ["localization", "fidelity"], 200, [], None, "", "standard", 0]
 
 
