@@ -152,19 +152,18 @@ def answers(model: DualBranch, seen: Vectors) -> Tensor:
     return labels
 
 
-def fitted(head: nn.Module, seen: Vectors, gauge: Gauge, rank: int = fits.RANK) -> Iterator[Optimum]:
+def fitted(head: nn.Linear, seen: Vectors, gauge: Gauge, rank: int = fits.RANK) -> Iterator[Optimum]:
     """Fits `gauge` in place: a, d and c, then, for a rank above 0, what all rows gain; yields where the solver is."""
-    linear = fits.linear(head)
-    yield from fits.fit_gauge(linear, seen, gauge)
+    yield from fits.fit_gauge(head, seen, gauge)
     if rank:
-        yield from fits.fit_rows(linear, seen, gauge, rank=rank)
+        yield from fits.fit_rows(head, seen, gauge, rank=rank)
 
 
 def epochs(model: DualBranch, train: Vectors, val: Vectors) -> Iterator[Epoch]:
     """Makes the branch of a model so, as the epochs of a training: the gauge's first, then those of the rows."""
-    start, found = time.monotonic(), Gauge.identity(fits.linear(model.softmax))
-    steps = fitted(model.softmax, train, found)
-    for n, optimum in enumerate(steps):
+    start, head = time.monotonic(), fits.linear(model.softmax)
+    found = Gauge.identity(head)
+    for n, optimum in enumerate(fitted(head, train, found)):
         model.set_gauge(found)
         branch = model.classifier("sigmoid")
         measured = measure(branch, val, "sigmoid")

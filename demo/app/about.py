@@ -34,7 +34,8 @@ such freedom: each class's weights are pinned in size and in sign. This page dra
 On the photographs we measured, the positive clamp moves the maps more than the training of the branch does, and
 log-odds, which need no training, find boxes as well or better; `docs/results.md` in the repository has the tables and
 how they were made. *Evaluate* answers the question for your own images, with intervals. *Train* makes a softmax head
-and a branch for your own classes. What you bring is seen by your browser alone and is removed when you close the tab.
+and a branch for your own classes. What you bring is seen by your browser alone; closing the tab
+removes it within seconds, and after a lost connection it goes in about two hours.
 """
 
 PAPER = """## Paper

@@ -7,8 +7,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Waiting
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,16 +61,14 @@ class SlowLane:
 
         future = self._pool.submit(contextvars.copy_context().run, job)  # Gradio's progress bar is in the context
         try:
-            while True:
-                try:
-                    return future.result(timeout=POLL)
-                except Waiting:
-                    if ticket.stopped:
-                        future.cancel()
-                    elif ahead := self._ahead(ticket):
-                        waiting(ahead)
-                except CancelledError:
-                    raise StoppedError("Stopped.") from None
+            while not wait([future], POLL).done:
+                if ticket.stopped:
+                    future.cancel()
+                elif ahead := self._ahead(ticket):
+                    waiting(ahead)
+            return future.result()
+        except CancelledError:
+            raise StoppedError("Stopped.") from None
         finally:
             ticket.stopped = True  # also when the visitor's own thread is interrupted
             with self._lock:

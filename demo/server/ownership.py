@@ -55,11 +55,12 @@ class Ownership:
             self.sweep()
 
     def leave(self, owner: str) -> None:
-        """Ends all uses of a session."""
+        """Ends all uses of a session; things that it never used are left alone."""
         with self._lock:
-            for use in self._uses.values():
-                use.owners.discard(owner)
-            gone = [key for key, use in self._uses.items() if not use.owners and not use.permanent]
+            mine = {key: use for key, use in self._uses.items() if owner in use.owners}
+            for use in mine.values():
+                use.owners.remove(owner)
+            gone = [key for key, use in mine.items() if not use.owners and not use.permanent]
         self._remove(gone)
 
     def sweep(self) -> None:

@@ -39,7 +39,7 @@ def remove_abandoned(parent: Path) -> None:
     """Removes the folders of servers that are no more."""
     for folder in parent.glob(f"{PREFIX}*"):
         try:
-            with open(folder / LOCK, "a") as lock:
+            with open(folder / LOCK, "r+") as lock:  # never makes one
                 abandoned = _locked(lock)
         except OSError:  # another user's, or one that is just being made
             continue

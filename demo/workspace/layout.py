@@ -15,6 +15,7 @@ from .job_handlers import JobHandlers
 
 Widgets = dict[str, Any]
 COMPARE = "model opened canvas chosen method"  # set when a photograph is shown under another model
+REMOVED = "Closing this tab removes your files within seconds; after a lost connection they go in about two hours."
 JOB = "status run go timer stop discard curves"  # set by every step of a job
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 

@@ -108,6 +108,14 @@ def test_too_many_are_refused_with_a_sentence():
         thread.join(20)
 
 
+def test_a_timeout_of_the_work_itself_is_an_error_like_others():
+    def late(tick):
+        raise TimeoutError("no answer")
+
+    with pytest.raises(TimeoutError, match="no answer"):
+        SlowLane().run("anna", late)
+
+
 def test_an_error_comes_back_and_frees_the_lane():
     lane = SlowLane()
 

@@ -36,6 +36,14 @@ def test_what_two_use_stays_until_both_have_left(owned):
     assert gone == ["b", "a"]
 
 
+def test_what_programs_without_a_session_use_does_not_go_with_a_visitor(owned):
+    ownership, gone, _ = owned
+    ownership.use("program's", "")
+    ownership.use("hers", "anna")
+    ownership.leave("anna")
+    assert gone == ["hers"]
+
+
 @pytest.mark.parametrize("order", [("anna", None), (None, "anna")])
 def test_the_pages_own_things_stay(owned, order):
     ownership, gone, clock = owned
@@ -118,6 +126,14 @@ def served(parent):
     assert folder.parent == parent
     assert len(list(folder.rglob("data"))) == 1
     return process, folder
+
+
+def test_a_folder_that_is_just_being_made_is_left_alone(tmp_path):
+    young = tmp_path / f"{PREFIX}young"
+    young.mkdir()  # its lock is not there yet
+    RunFolder(tmp_path).close()
+    assert list(tmp_path.iterdir()) == [young]
+    assert list(young.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
