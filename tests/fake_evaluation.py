@@ -13,7 +13,7 @@ from pathlib import Path
 import fake_job
 from fake_job import option, say
 
-METHODS, KINDS = ("cam", "gradcam"), [(s, c) for s in ("softmax", "sigmoid", "log-odds") for c in (False, True)]
+METHODS, KINDS = ("cam", "gradcam"), [(s, c) for s in ("softmax", "sigmoid", "log-odds", "centred") for c in (False, True)]
 
 
 def images():

@@ -45,6 +45,11 @@ def log_odds(z: Sequence[float], k: int) -> float:
     return z[k] - math.log(sum(math.exp(z[j]) for j in range(len(z)) if j != k))
 
 
+def centred_logit(z: Sequence[float], k: int) -> float:
+    """z_k minus the mean of all z_j, the logit of a head whose rows have their mean over classes taken out."""
+    return z[k] - sum(z) / len(z)
+
+
 def numeric_gradient(score: Callable[[ndarray], float], F: ndarray, step: float = 1e-5) -> ndarray:
     """G = dscore/dF by central differences, one entry of F at a time (the derivative in Eq. 5)."""
     G = np.zeros(F.shape)
@@ -249,4 +254,4 @@ def sign_changes(a: ndarray, b: ndarray) -> float:
 
 
 # the score of each evidence source, by its key
-SCORES = {"softmax": lambda z, k: z[k], "sigmoid": lambda z, k: z[k], "log-odds": log_odds}
+SCORES = {"softmax": lambda z, k: z[k], "sigmoid": lambda z, k: z[k], "log-odds": log_odds, "centred": centred_logit}

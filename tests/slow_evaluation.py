@@ -60,6 +60,8 @@ class Slowly:
                 shift.append(1.0 if j == k else -math.exp(z[j]) / sum(map(math.exp, others)))
             W = np.array(shift) @ W
             W, k = W[None], 0
+        elif source == "centred":
+            W = W - W.mean(0)
         G = slow.gap_linear_gradient(F, W, k)
         return slow.evidence(GRADIENTS[method](F, G), F, clamp)
 
@@ -104,4 +106,4 @@ class Slowly:
 
 
 def columns_of(methods):
-    return [(m, s, c) for m in methods for s in ("softmax", "sigmoid", "log-odds") for c in (False, True)]
+    return [(m, s, c) for m in methods for s in ("softmax", "sigmoid", "log-odds", "centred") for c in (False, True)]

@@ -117,11 +117,12 @@ def distort(view: View, k: int, method: str, distortion: Distortion) -> Outcome:
 def distorted_maps(view: View, k: int, method: str, distortion: Distortion) -> tuple[Maps, dict[str, Tensor]]:
     """Maps and logits after a distortion, of the sources and classifiers that it can change.
 
-    A shift common to all classes changes no log-odds map, and the branch only with `both`.
+    A shift common to all classes changes no map of an invariant source, and the branch only with `both`.
     """
     made = classifiers(view.model, distortion, k)
     changed = {key for key in made if key == "softmax" or distortion.both}
-    return _maps_and_logits(view, k, method, made, changed | ({"log-odds"} if distortion.only else set()))
+    invariant = {key for key, source in SOURCES.items() if source.invariant}
+    return _maps_and_logits(view, k, method, made, changed | (invariant if distortion.only else set()))
 
 
 def _maps_and_logits(

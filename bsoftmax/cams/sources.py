@@ -22,6 +22,11 @@ def log_odds(logits: Tensor, k: Tensor) -> Tensor:
     return logit(logits, k) - others.logsumexp(1)
 
 
+def centred(logits: Tensor, k: Tensor) -> Tensor:
+    """l_k - 1/C sum_j l_j, the logit of the centred rows w_k - 1/C sum_j w_j, invariant as well: [B,C], [B] -> [B]."""
+    return logit(logits, k) - logits.mean(1)
+
+
 @dataclass(frozen=True)
 class Source:
     """A column of the comparison: a classifier, and a scalar function of its logits."""
@@ -33,6 +38,8 @@ class Source:
     score: Callable[[Tensor, Tensor], Tensor]
     clamp: bool  # whether the paper clamps alpha to positive values
     answer: str  # name of the values shown with its map
+    score_name: str = "logit"
+    invariant: bool = False  # whether a shift common to all classes leaves the score as it is
 
 
 SOURCES: dict[str, Source] = {
@@ -50,6 +57,19 @@ SOURCES: dict[str, Source] = {
             log_odds,
             False,
             "log-odds",
+            "log-odds",
+            invariant=True,
+        ),
+        Source(
+            "centred",
+            "Centred rows",
+            "logit minus its mean over classes, of the frozen classifier",
+            "softmax",
+            centred,
+            False,
+            "centred logit",
+            "centred logit",
+            invariant=True,
         ),
     )
 }

@@ -30,7 +30,7 @@ def before_after(image: Image.Image, label: str, method: str, outcome: Outcome, 
         panels = [
             Panel(source.title, _note(outcome, key) if when == "after" else "", maps[key, source.clamp].cpu().numpy())
             for key, source in SOURCES.items()
-            if key != "log-odds" and (key, source.clamp) in maps
+            if not source.invariant and (key, source.clamp) in maps
         ]
         rows.append(Row(image, f"{when}: {label}", tuple(panels)))
     n = outcome.numbers

@@ -24,7 +24,9 @@ CONTRASTS: dict[str, tuple[Kind, Kind]] = {
     "the training alone: branch, softmax, neither clamped": (("sigmoid", False), ("softmax", False)),
     "the training alone: branch, softmax, both clamped": (("sigmoid", True), ("softmax", True)),
     "no training: log-odds clamped, softmax not": (("log-odds", True), ("softmax", False)),
+    "no training: centred rows clamped, softmax not": (("centred", True), ("softmax", False)),
     "branch against log-odds, both clamped": (("sigmoid", True), ("log-odds", True)),
+    "branch against centred rows, both clamped": (("sigmoid", True), ("centred", True)),
 }
 
 

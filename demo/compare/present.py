@@ -124,12 +124,12 @@ def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
     p = logits.softmax(1)[0] if SOURCES[source].branch == "softmax" else logits.sigmoid()[0]
     top = p.argsort(descending=True)[:TOP].tolist()
     top = top if k in top else [*top[:-1], k]
-    texts = {j: f"{scores[j]:+.1f}" if source == "log-odds" else f"{p[j]:.2f}" for j in top}
+    texts = {j: f"{scores[j]:+.1f}" if SOURCES[source].invariant else f"{p[j]:.2f}" for j in top}
     return {
         **found(analysis, source),
         "bars": [{"name": readable(classes[j]), "value": p[j].item(), "text": texts[j]} for j in top],
         "bars_label": SOURCES[source].answer,
-        "score_text": f"{'log-odds' if source == 'log-odds' else 'logit'} {scores[k]:.2f}",
+        "score_text": f"{SOURCES[source].score_name} {scores[k]:.2f}",
     }
 
 

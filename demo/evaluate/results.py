@@ -30,7 +30,7 @@ GALLERY = {  # metrics by which images are ranked, where the one shown has none
 YES_NO = ("gt_loc", "pointing")
 BOXES = "any, IoU .5"
 LEGEND = {("softmax", False): "baseline", ("softmax", True): "softmax", ("sigmoid", True): "branch",
-          ("log-odds", True): "log-odds"}  # fmt: skip
+          ("log-odds", True): "log-odds", ("centred", True): "centred"}  # fmt: skip
 STEP = 4  # of the 256 levels, every fourth is drawn
 FILES = {"results.md": "Markdown", "results.csv": "CSV", "results.json": "JSON", "table1.tex": "LaTeX, fidelity",
          "table2.tex": "LaTeX, localisation"}  # fmt: skip

@@ -14,7 +14,7 @@ from ..components.report import Block, table
 Kind = tuple[str, bool]  # source, clamp
 ROUNDING = 1e-9  # sums in another order differ by less: an interval this near to 0 contains it
 HEAD = ("map", "{}", "Against softmax, unclamped", "In words", "Images better / worse")
-SHORT = {"softmax": "softmax", "sigmoid": "the branch", "log-odds": "log-odds"}
+SHORT = {"softmax": "softmax", "sigmoid": "the branch", "log-odds": "log-odds", "centred": "centred rows"}
 
 
 def source_title(kind: Kind, either: bool = False) -> str:
@@ -128,7 +128,7 @@ def verdict(found: dict[str, Any], name: str) -> str:
             outcomes.setdefault(_outcome(all_), []).append(kind)
         parts = [f"{_named(kinds)} {'is' if len(kinds) == 1 else 'are'} {how}" for how, kinds in outcomes.items()]
         start = f"{start}, by {metric.title} and against softmax unclamped:"
-    controls = (("softmax", True), ("log-odds", False), ("log-odds", True))
+    controls = (("softmax", True), ("log-odds", False), ("log-odds", True), ("centred", True))
     alike = [kind for kind in controls if _as_well(groups, kind, name)]
     if alike and (same or "better" in words.get(("sigmoid", True), [])):
         parts.append(f"{_named(alike)} {'does' if len(alike) == 1 else 'do'} as well as the branch clamped")

@@ -62,7 +62,7 @@ class Analysis:
 
     @property
     def sources(self) -> list[str]:
-        """The sources this model can answer for: without a branch, log-odds takes its place."""
+        """The sources this model can answer for: without a branch, all that need none."""
         return [key for key, s in SOURCES.items() if s.branch == "softmax" or self.model.sigmoid is not None]
 
     @property

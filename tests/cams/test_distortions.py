@@ -63,7 +63,8 @@ def test_the_cam_moves_by_exactly_the_shift_and_log_odds_do_not(view, kind):
     moved = (out.after["softmax", False] - out.before["softmax", False]).numpy()
     np.testing.assert_allclose(moved, ref.evidence(d.double().numpy(), F), atol=1e-12)
     for clamp in (False, True):
-        torch.testing.assert_close(out.after["log-odds", clamp], out.before["log-odds", clamp], atol=1e-12, rtol=1e-9)
+        for source in ("log-odds", "centred"):
+            torch.testing.assert_close(out.after[source, clamp], out.before[source, clamp], atol=1e-12, rtol=1e-9)
         torch.testing.assert_close(out.after["sigmoid", clamp], out.before["sigmoid", clamp], atol=0, rtol=0)
 
 

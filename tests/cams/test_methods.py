@@ -27,7 +27,7 @@ REFERENCES = GRADIENT | {
     "eigencam": lambda case: ref.eigencam(case.F),
 }
 CLASS_FREE = {"eigencam"}  # weights without a meaningful sign: never clamped, and the features are centred
-PAPER_CLAMP = {"softmax": False, "sigmoid": True, "log-odds": False}
+PAPER_CLAMP = {"softmax": False, "sigmoid": True, "log-odds": False, "centred": False}
 LAYOUTS = [("gap", "4x4"), ("gap", "5x3"), ("mlp", "4x4"), ("mlp", "5x3"), ("token", "4x4"), ("norm", "4x4")]
 
 

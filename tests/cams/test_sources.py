@@ -5,7 +5,7 @@ import reference as ref
 import torch
 from toys import refusal
 
-from bsoftmax.cams.sources import SOURCES, find, log_odds, logit
+from bsoftmax.cams.sources import SOURCES, centred, find, log_odds, logit
 
 B, C = 7, 6
 
@@ -34,7 +34,9 @@ def test_score_agrees_with_reference(source, z, k):
 def test_each_source_asks_the_classifier_and_clamps_as_documented():
     """design.md, sections 2 and 4: only the branch is clamped by default; the log-odds are of the frozen head."""
     asked = {key: (source.branch, source.clamp) for key, source in SOURCES.items()}
-    assert asked == {"softmax": ("softmax", False), "sigmoid": ("sigmoid", True), "log-odds": ("softmax", False)}
+    assert asked == {"softmax": ("softmax", False), "sigmoid": ("sigmoid", True)} | dict.fromkeys(
+        ("log-odds", "centred"), ("softmax", False)
+    )
 
 
 def test_log_odds_are_the_logit_of_the_softmax_probability(z, k):
@@ -43,9 +45,17 @@ def test_log_odds_are_the_logit_of_the_softmax_probability(z, k):
 
 
 @pytest.mark.parametrize("shift", [-50.0, 1e-3, 50.0])
-def test_a_shift_common_to_all_classes_moves_logits_but_not_log_odds(shift, z, k):
-    torch.testing.assert_close(log_odds(z + shift, k), log_odds(z, k), rtol=1e-10, atol=1e-10)
+def test_a_shift_common_to_all_classes_moves_logits_but_no_invariant_score(shift, z, k):
+    for source in SOURCES.values():
+        same = torch.allclose(source.score(z + shift, k), source.score(z, k), rtol=1e-10, atol=1e-10)
+        assert same == source.invariant, source.key
     torch.testing.assert_close(logit(z + shift, k), logit(z, k) + shift)
+
+
+def test_the_centred_score_is_the_logit_of_centred_rows(k):
+    rng = torch.Generator().manual_seed(1)
+    W, h = torch.randn(C, 5, generator=rng, dtype=torch.float64), torch.randn(B, 5, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(centred(h @ W.T, k), logit(h @ (W - W.mean(0)).T, k))
 
 
 def test_the_gradient_of_log_odds_sums_to_zero_over_classes(z, k):

@@ -9,6 +9,7 @@ from demo_made import look_at
 from toys import images, toy
 
 from bsoftmax.cams.effects import Distortion, distort
+from bsoftmax.cams.sources import SOURCES
 from demo.compare.present import present
 from demo.components.canvas import STATIC, pack_maps
 from demo.distort import panel
@@ -130,9 +131,9 @@ def test_what_must_not_move_is_the_array_the_server_sent(page, bundled):
     got = dict(zip(KINDS, golden(page, bundled, 3, "cam", KINDS.values())))
     for name, kind in KINDS.items():
         same = got[name]["same"]
-        moved = {source for source in ("softmax", "sigmoid", "log-odds") if not same[f"{source} 0"]}
+        moved = {source for source in SOURCES if not same[f"{source} 0"]}
         expected = {"softmax"} if kind else set()
-        expected |= {"log-odds"} if kind.get("only") else set()
+        expected |= {"log-odds", "centred"} if kind.get("only") else set()
         expected |= {"sigmoid"} if kind.get("both") else set()
         assert moved == expected, name
 

@@ -209,7 +209,7 @@ def test_one_class_only_moves_the_probabilities(visit, address):
     before = pictures(page)
     bars = page.locator("#compare .scores").first.text_content()
     page.locator("#compare [data-distort=only]").check()
-    assert changed(before, pictures(page)) == {"log-odds"}
+    assert changed(before, pictures(page)) == {"log-odds", "centred"}
     assert float(page.locator("#compare [data-out=dp]").get_attribute("data-value")) > 1e-3
     assert page.locator("#compare .scores").first.text_content() != bars
 

@@ -103,9 +103,9 @@ def test_confidence_of_either_head():
 
 
 def test_who_is_asked():
-    assert [fidelity.scoring_head(source, "softmax") for source in SOURCES] == ["softmax"] * 3
+    assert [fidelity.scoring_head(source, "softmax") for source in SOURCES] == ["softmax"] * len(SOURCES)
     assert {source: fidelity.scoring_head(source, "own") for source in SOURCES} == {
-        "softmax": "softmax", "sigmoid": "sigmoid", "log-odds": "softmax",
+        "softmax": "softmax", "sigmoid": "sigmoid", "log-odds": "softmax", "centred": "softmax",
     }  # fmt: skip
     assert "own" in refusal(lambda: fidelity.scoring_head("softmax", "theirs"))
 

@@ -1,5 +1,6 @@
 // The Distort panel's words: what became of the answer and of the map, as numbers, an equation and one plain sentence.
 const Readout = (() => {
+  const SCORE_NAMES = { 'log-odds': 'log-odds', centred: 'centred logit' }; // of the sources whose score is shown
   const LINEAR = ['cam', 'gradcam', 'xgradcam', 'hirescam'];
   const minus = (text) => text.replace(/-/g, '−');
   const digits = (x, n = 3) => minus(String(Number(x.toPrecision(n))));
@@ -47,14 +48,14 @@ const Readout = (() => {
 
   /** The bars and the score under a frame, as the server writes them: the first five classes, the explained one among them. */
   function bars(source, branch, logits, k, classes) {
-    const top = Distort.best(logits, 5), odds = source === 'log-odds', score = (j) => Distort.score(source, logits, j);
+    const top = Distort.best(logits, 5), odds = SCORE_NAMES[source], score = (j) => Distort.score(source, logits, j);
     if (!top.includes(k)) top[top.length - 1] = k;
     const p = branch === 'softmax' ? Distort.softmax(logits) : logits.map(Distort.sigmoid);
     const text = (j) => (odds ? `${score(j) < 0 ? '' : '+'}${score(j).toFixed(1)}` : p[j].toFixed(2));
     const count = Array.from(logits).filter((l) => l >= 0).length;
     return { bars: top.map((j) => ({ name: classes[j], value: p[j], text: text(j) })),
       found: branch === 'sigmoid' ? `The branch finds ${count || 'none'} of its ${logits.length} classes here.` : '',
-      score: `${odds ? 'log-odds' : 'logit'} ${score(k).toFixed(2)}` };
+      score: `${odds ?? 'logit'} ${score(k).toFixed(2)}` };
   }
 
   // ---- the equation: _{...} marks what is set low --------------------------------------------------------------------

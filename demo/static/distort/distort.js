@@ -7,8 +7,8 @@ const Distort = (() => {
 
   const active = (s) => Boolean((s.channels.length && s.delta) || s.flip || s.uniform || s.centre);
 
-  /** Whether a source's map can move: the branch's when it gets d as well, log-odds when one class alone does. */
-  const touches = (s, source) => active(s) && ({ sigmoid: s.both, 'log-odds': s.only }[source] ?? true);
+  /** Whether a source's map can move: the branch's when it gets d as well, an invariant one's when one class alone does. */
+  const touches = (s, source) => active(s) && ({ sigmoid: s.both, 'log-odds': s.only, centred: s.only }[source] ?? true);
 
   // ---- what the server sends ---------------------------------------------------------------------------------------
 
@@ -88,7 +88,9 @@ const Distort = (() => {
     return logits[k] - top - Math.log(others.reduce((sum, l) => sum + Math.exp(l - top), 0));
   }
 
-  const score = (source, logits, k) => (source === 'log-odds' ? logOdds(logits, k) : logits[k]);
+  const average = (logits) => logits.reduce((a, b) => a + b, 0) / logits.length;
+  const SCORES = { 'log-odds': logOdds, centred: (logits, k) => logits[k] - average(logits) };
+  const score = (source, logits, k) => SCORES[source]?.(logits, k) ?? logits[k];
 
   /** The numbers of the best n classes, best first; of equal logits the lower number. */
   function best(logits, n) {
@@ -107,6 +109,7 @@ const Distort = (() => {
   /**
    * Add d to every class's row (or to row k alone). Returns each branch's logits, and for each source the vector by which
    * its row moves: null where its map does not. Log-odds: w_k + d - sum_j q_j (w_j + d), so d (1 - sum q), which is nothing.
+   * Centred: w_k + d - 1/C sum_j (w_j + d), so nothing, or d (1 - 1/C) where row k alone moves.
    */
   function inject(head, s) {
     const d = shift(s, head), by = fround(dot(d, head.h)), logits = {}, moves = {};
@@ -117,6 +120,7 @@ const Distort = (() => {
     for (const [source, branch] of Object.entries(head.branches)) {
       let part = active(s) && (branch === 'softmax' || s.both) ? 1 : 0;
       if (part && source === 'log-odds' && !s.only) part = fround(1 - others(logits.softmax, head.k));
+      if (part && source === 'centred') part = s.only ? 1 - 1 / logits.softmax.length : 0;
       moves[source] = part && !head.free ? d.map((x) => x * part) : null;
     }
     return { d, logits, moves };
