@@ -13,7 +13,8 @@ from pathlib import Path
 import fake_job
 from fake_job import option, say
 
-METHODS, KINDS = ("cam", "gradcam"), [(s, c) for s in ("softmax", "sigmoid", "log-odds", "centred") for c in (False, True)]
+METHODS, SOURCES = ("cam", "gradcam"), ("softmax", "sigmoid", "log-odds", "centred")
+KINDS = [(s, c) for s in SOURCES for c in (False, True)]
 
 
 def images():

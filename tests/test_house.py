@@ -18,8 +18,9 @@ LIBRARY = {  # a package of bsoftmax, and those it may import
     "cams": ("models", "images", "utils"),
     "training": ("models", "data", "images", "utils"),
     "evaluation": ("cams", "models", "data", "images", "utils"),
+    "gauge": ("evaluation", "training", "cams", "models", "data", "images", "utils"),
     "paper": ("evaluation", "training", "cams", "models", "data", "utils"),
-    "cli": ("paper", "evaluation", "training", "cams", "models", "data", "images", "utils"),
+    "cli": ("paper", "gauge", "evaluation", "training", "cams", "models", "data", "images", "utils"),
 }
 DEMO = {  # the same for demo, all of which may import bsoftmax
     "server": (),

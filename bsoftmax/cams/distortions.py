@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,28 @@ def sign_flip(w: Tensor, percent: float) -> Tensor:
 def centring(weight: Tensor) -> Tensor:
     """d = -mean over classes of the rows [C,N_pen], after which every channel has a class-mean weight of 0."""
     return -weight.mean(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """A vector d [N_pen] added to the row of every class, and a number to every bias: softmax sees neither.
+
+    `key` names it in files; `radius`: |d| in units of the rows' root mean square norm.
+    """
+
+    key: str
+    d: Tensor
+    bias: float = 0.0
+    radius: float = 0.0
+
+    def apply(self, classifier: nn.Module) -> nn.Module:
+        """The shifted classifier, which shares all other parameters. Raises ValueError when d does not fit."""
+        out = shifted(classifier, self.d)
+        if self.bias:
+            last = last_linear(out)
+            old = torch.zeros(last.out_features).to(last.weight) if last.bias is None else last.bias.detach()
+            last.bias = nn.Parameter(old + self.bias, requires_grad=False)
+        return out
 
 
 def shifted(classifier: nn.Module, d: Tensor, only: int | None = None) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from ..utils.text import error_sentence
-from . import app, calibrate, diagnose, distort, evaluate, explain, models, pretrain, reproduce, sample, train
+from . import app, calibrate, diagnose, distort, evaluate, explain, gauge, models, pretrain, reproduce, sample, train
 from .arguments import OptionError
 
 
@@ -22,7 +22,7 @@ class Command(NamedTuple):
     add_options: Callable[[argparse.ArgumentParser], None]
 
 
-_MODULES = (explain, distort, diagnose, train, calibrate, pretrain, sample, evaluate, reproduce, models, app)
+_MODULES = (explain, distort, diagnose, train, calibrate, pretrain, sample, evaluate, gauge, reproduce, models, app)
 COMMANDS = {module.__name__.rpartition(".")[2]: Command(module.run, module.add_options) for module in _MODULES}
 COMMANDS["compare"] = Command(evaluate.run_comparison, evaluate.add_comparison_options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..cams import methods as cam_methods
@@ -32,16 +32,21 @@ CONTRASTS: dict[str, tuple[Kind, Kind]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A kind of map: a CAM method, the source it explains, and whether negative weights are clamped to 0."""
+    """A kind of map: a CAM method, the source it explains, and whether negative weights are clamped to 0.
+
+    `shift`: the key of a shift of the source's rows, "" for the head as it is.
+    """
 
     method: str
     source: str
     clamp: bool
+    shift: str = ""
 
     @property
     def key(self) -> str:
-        """Its name in files: method/source/on or off."""
-        return f"{self.method}/{self.source}/{'on' if self.clamp else 'off'}"
+        """Its name in files: method/source/on or off, and the shift where there is one."""
+        parts = (self.method, self.source, "on" if self.clamp else "off", self.shift)
+        return "/".join(part for part in parts if part)
 
     @property
     def baseline(self) -> Column:
@@ -98,11 +103,11 @@ def representative(model: DualBranch, column: Column) -> Column:
     It need not be among the columns requested.
     """
     if cam_methods.METHODS[column.method].class_free:
-        return Column(column.method, column.source, False)
+        return replace(column, clamp=False)
     clamp = column.clamp or column.method in NONNEGATIVE
     groups = cam_methods.identical_by_construction(model, column.source, clamp)
     group = next((group for group in groups if column.method in group), None)
-    return Column(min(group) if group else column.method, column.source, clamp)
+    return replace(column, method=min(group) if group else column.method, clamp=clamp)
 
 
 def contrasts(

@@ -102,7 +102,8 @@ def confidence(logits: Tensor, k: Tensor, branch: str) -> Tensor:
 def scoring_head(source: str, scoring: str) -> str:
     """The classifier whose confidence is scored: the frozen head's for every source or, if "own", the source's.
 
-    That of log-odds and of centred rows is the frozen head's p: neither shift changes it. Raises ValueError for another source or scoring.
+    That of log-odds and of centred rows is the frozen head's, whose p neither changes. Raises ValueError for another
+    source or scoring.
     """
     if scoring not in SCORINGS:
         raise ValueError(f"There is no scoring {scoring!r}; choose one of {', '.join(SCORINGS)}.")

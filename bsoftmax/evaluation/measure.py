@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..cams.distortions import Shift, spearman
 from ..cams.methods import class_map
 from ..cams.sources import SOURCES
-from ..cams.view import View
+from ..cams.view import Evidence, View
 from ..data.sets import DataError, ImageSet
 from ..images.read import ImageError
 from ..models.dual_branch import DualBranch
@@ -44,6 +46,18 @@ class Setup:
     rule: Protocol
     explained: dict[str, str]  # group of metrics -> the class explained, "true" or "predicted"
     batch: int = fidelity.BATCH
+    shifts: tuple[Shift, ...] = ()
+    unmasked: frozenset[str] = frozenset()  # shifts without fidelity, which takes a trunk pass for every mask
+
+    @cached_property
+    def shifted(self) -> dict[str, nn.Module]:
+        """The softmax classifier after each shift."""
+        return {shift.key: shift.apply(self.model.softmax) for shift in self.shifts}
+
+    def evidence(self, view: View, k: Tensor, columns: Iterable[Column]) -> dict[tuple[str, str], Evidence]:
+        """The evidence of every (source, shift) of some columns. Raises KeyError for an unknown shift."""
+        pairs = {(c.source, c.shift) for c in columns}
+        return {(s, shift): view.evidence(s, k, self.shifted[shift] if shift else None) for s, shift in pairs}
 
     def entry(self, column: Column) -> Entry:
         """The keys of a column's numbers in a record."""
@@ -112,11 +126,15 @@ def _records(
         _merge(looks, fidelity_numbers(setup, view, pictures, classes["fidelity"], maps["fidelity"]))
     if "curves" in setup.explained:
         _merge(looks, curve_numbers(setup, pictures, classes["curves"], maps["curves"]))
+    if setup.shifts:
+        _merge(looks, centred_ranks(maps[main]))
+    changes = largest_change(setup, view) if setup.shifts else []
     p = fidelity.confidence(logits, predicted, "softmax").tolist()
     out = []
     for b, (n, target) in enumerate(zip(index, targets)):
         record = {"i": n, "image": setup.images.name(n), "predicted": int(predicted[b]), "p": p[b], "looks": looks[b]}
         right = bool(predicted[b] == labels[b])
+        record |= {"dp": changes[b]} if changes else {}
         if setup.labelled:
             record |= {"label": int(labels[b]), "right": right}
         if target is not None:
@@ -134,8 +152,31 @@ def _merge(numbers: Sequence[Numbers], more: Sequence[Numbers]) -> None:
 
 def _maps(setup: Setup, view: View, k: Tensor) -> Maps:
     """Every distinct map of these images: [B,P,Q] each, signed and unscaled."""
-    evidence = {source: view.evidence(source, k) for source in {c.source for c in setup.maps}}
-    return {c: class_map(evidence[c.source], c.method, c.clamp).float().cpu() for c in setup.maps}
+    evidence = setup.evidence(view, k, setup.maps)
+    return {c: class_map(evidence[c.source, c.shift], c.method, c.clamp).float().cpu() for c in setup.maps}
+
+
+def largest_change(setup: Setup, view: View) -> list[float]:
+    """max |p' - p| of each image over classes and shifts: what rounding leaves of 0."""
+    p = view.logits("softmax").softmax(1)
+    with torch.no_grad():
+        changes = [(classifier(view.h).softmax(1) - p).abs().amax(1) for classifier in setup.shifted.values()]
+    found: list[float] = torch.stack(changes).amax(0).tolist()
+    return found
+
+
+def centred_ranks(maps: Maps) -> list[Numbers]:
+    """Spearman's correlation of every map with that of the centred rows under the same method and clamp, by image.
+
+    0 where either map is constant; nothing for maps whose centred one is not there.
+    """
+    out: list[Numbers] = [{} for _ in next(iter(maps.values()))]
+    for c, S in maps.items():
+        centred = maps.get(Column(c.method, "centred", c.clamp))
+        for image, a, b in zip(out, S, S if centred is None else centred):
+            rho = spearman(a, b)
+            image[c.key] = {} if centred is None else {"centred_rank": rho if math.isfinite(rho) else 0.0}
+    return out
 
 
 def localization_numbers(setup: Setup, n: int, maps: Maps, target: np.ndarray, right: bool) -> Numbers:
@@ -157,7 +198,8 @@ def localization_numbers(setup: Setup, n: int, maps: Maps, target: np.ndarray, r
 
 def fidelity_numbers(setup: Setup, view: View, pictures: Tensor, k: Tensor, maps: Maps) -> list[Numbers]:
     """Average Drop, ADCC and the others for every distinct map, with one trunk pass for every distinct mask."""
-    model, columns, height, width = setup.model, list(maps), pictures.shape[2], pictures.shape[3]
+    columns = [c for c in maps if c.shift not in setup.unmasked]
+    model, height, width = setup.model, pictures.shape[2], pictures.shape[3]
     S = torch.stack([maps[c] for c in columns], 1)
     # owners[b,m]: the first of image b's maps that has the same mask as map m
     owners = torch.stack([first[kinds] for first, kinds in map(fidelity.distinct, S)])
@@ -170,10 +212,10 @@ def fidelity_numbers(setup: Setup, view: View, pictures: Tensor, k: Tensor, maps
         for part, masked in fidelity.masked_views(model, pictures, masks.to(model.device), rows, setup.batch):
             b = rows[part]
             q = {head: fidelity.confidence(masked.logits(head), k[b], head) for head in heads}
-            evidence = {source: masked.evidence(source, k[b]) for source in {c.source for c in columns}}
+            evidence = setup.evidence(masked, k[b], columns)
             for m in (owners[b] == owner).any(0).nonzero().flatten().tolist():
                 column = columns[m]
-                again = class_map(evidence[column.source], column.method, column.clamp).float().cpu()
+                again = class_map(evidence[column.source, column.shift], column.method, column.clamp).float().cpu()
                 again = fidelity.masks(again, (height, width))
                 for row in (owners[b, m] == owner).nonzero().flatten().tolist():
                     confidence = {h: (float(p[h][b[row]]), float(q[h][row])) for h in heads}

@@ -42,6 +42,7 @@ class Metric:
 
 
 _WSOL, _CAMPP, _ADCC = "Choe et al., CVPR 2020", "Chattopadhay et al., WACV 2018", "Poppi et al., CVPRW 2021"
+_SPEARMAN = "Spearman 1904; measured by `bsoftmax gauge`"
 _RISE, _OURS = "Petsiuk et al., BMVC 2018", "Oh and Noh, BMVC 2025"
 METRICS: dict[str, Metric] = {
     metric.key: metric
@@ -64,6 +65,7 @@ METRICS: dict[str, Metric] = {
         Metric("sparsity", "Sparsity", "", None, 0, 1, "none", "Hoyer, JMLR 2004", of_map=statistics.sparsity),
         Metric("negative", "Negative positions", "%", None, 0, 100, "none", _OURS, of_map=statistics.negative),
         Metric("blank", "Blank maps", "%", False, 0, 100, "none", _OURS, of_map=statistics.blank),
+        Metric("centred_rank", "Rank correlation with the centred map", "", None, -1, 1, "none", _SPEARMAN),
     )
 }
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cams.distortions import Shift
 from ..data import layouts
 from ..data.limits import Limits
 from ..data.loader import decoded
@@ -26,7 +27,7 @@ from ..utils.text import quoted
 from . import aggregate, localization
 from . import protocol as rules
 from .aggregate import Entry, Record
-from .column import columns
+from .column import Column, columns
 from .measure import GROUPS, Setup, measure_chunk
 from .statistics import ROUNDS
 
@@ -41,6 +42,7 @@ class EvalRun:
     "true"; None for the true one in localisation and the predicted one in fidelity. `metrics`: of GROUPS. `limit`: at
     most so many images, class by class in proportion, drawn with `seed`. `precision`: "float32" or "bfloat16". `share`:
     the validation share by which training splits a set without splits. `called`: the data's name in the results.
+    `columns`, `shifts`, `unmasked`: see `Setup`.
     """
 
     data: str
@@ -67,6 +69,9 @@ class EvalRun:
     called: str | None = None
     command: tuple[str, ...] = ()
     share: float = 0.2
+    columns: tuple[Column, ...] | None = None  # instead of methods x sources x clamps
+    shifts: tuple[Shift, ...] = ()
+    unmasked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def prepare(run: EvalRun, rank: int = 0) -> Prepared:
     dataset = _with_train_val(dataset, run)
     split, images = _split(dataset, run)
     model = zoo.open_model(run.model, run.weights)
-    chosen = columns(model, run.methods, run.sources, run.clamps)
+    chosen = run.columns or columns(model, run.methods, run.sources, run.clamps)
     matched = zoo.matched(images, model.classes)
     explained, notes = _groups(run, images, matched is not None)
     images = subsample(images if matched is None else matched, run.limit, run.seed)
@@ -114,9 +119,10 @@ def prepare(run: EvalRun, rank: int = 0) -> Prepared:
         rules.describe_protocol(rule, explained, run.precision, device.split(":")[0]),
     )  # fmt: skip
     identity = {"stamp": rules.comparable(header), "columns": [c.key for c in chosen], "batch": run.batch}
+    identity |= {"shifts": [s.key for s in run.shifts], "unmasked": sorted(run.unmasked)} if run.shifts else {}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     model = rules.prepare_model(model, run.precision, device)
-    setup = Setup(model, images, matched is not None, chosen, rule, explained, run.batch)
+    setup = Setup(model, images, matched is not None, chosen, rule, explained, run.batch, run.shifts, run.unmasked)
     return Prepared(run, setup, header, notes, key)
 
 

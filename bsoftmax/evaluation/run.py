@@ -52,11 +52,18 @@ def evaluate(
     one a core, where each has enough to do) or of `ranks`. `stop` is called between chunks: the results are then of the
     images measured so far. Raises as `prepare` does, and ValueError when no image was measured or a worker ended.
     """
-    ranks = ranks or Ranks.current()
+    ranks, start = ranks or Ranks.current(), time.monotonic()
+    job = prepare(run, ranks.rank)
+    stopped = measure_all(job, emit, stop, ranks, workers)
+    done = _finish(job, stopped, time.monotonic() - start, emit) if ranks.rank == 0 else {}
+    ranks.barrier()
+    return done
+
+
+def measure_all(job: Prepared, emit: Emit, stop: Callable[[], bool], ranks: Ranks, workers: int | None) -> bool:
+    """Measures what is not recorded yet, with progress events; whether it was stopped. Raises as `evaluate` does."""
     if workers is not None and (workers < 1 or (workers > 1 and ranks.world > 1)):
         raise ValueError(f"Expected --workers of at least 1, and 1 under a launcher of several, got {workers}.")
-    start = time.monotonic()
-    job = prepare(run, ranks.rank)
     emit = emit if ranks.rank == 0 else lambda event: None
     _announce(job, emit)
     progress = Progress(job, emit)
@@ -66,10 +73,7 @@ def evaluate(
         stopped = parallel.measure(job, workers, progress, stop)
     else:
         stopped = measure(job, ranks.rank, ranks.world, progress, stop)
-    stopped = _any_rank(ranks, stopped)
-    done = _finish(job, stopped, time.monotonic() - start, emit) if ranks.rank == 0 else {}
-    ranks.barrier()
-    return done
+    return _any_rank(ranks, stopped)
 
 
 def _any_rank(ranks: Ranks, stopped: bool) -> bool:
@@ -84,7 +88,7 @@ def _announce(job: Prepared, emit: Emit) -> None:
     event = {"event": "data", "n": job.total, "split": data["split"], "layout": data["layout"]}
     event |= {"classes": list(setup.images.classes), "columns": [c.key for c in setup.columns]}
     emit({**event, "notes": list(job.notes)})
-    maps = len(setup.maps)
+    maps = sum(c.shift not in setup.unmasked for c in setup.maps)
     passes = 1 + maps * ("fidelity" in setup.explained) + maps * 2 * (STEPS + 1) * ("curves" in setup.explained)
     emit({"event": "size", "passes": job.total * passes, "maps": maps})
 

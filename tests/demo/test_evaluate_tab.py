@@ -87,8 +87,8 @@ def test_the_plan_says_what_is_there_and_what_will_be_measured(tab, made):
     assert (update["go"].interactive, update["split"].value, len(update["samples"].value)) == (True, "all", 3)
     some = brought(tab, made, own(tab), asked=(["fidelity"], 9, ["cam"], "all", "", "standard", 0))
     assert said(some).startswith("9 of 24 images, every class in proportion, of all.")
-    # one pass an image, and one for every map: three sources, each clamped or not
-    assert "at most 63 passes of the network at 10 a second, for 6 different maps (6 columns)" in said(some)
+    # one pass an image, and one for every map: four sources, each clamped or not
+    assert "at most 81 passes of the network at 10 a second, for 8 different maps (8 columns)" in said(some)
 
 
 def test_the_plan_says_what_cannot_be_measured(tab, made):

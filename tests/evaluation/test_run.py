@@ -38,7 +38,7 @@ def test_columns_of_one_map_are_measured_once_and_say_so(go):
     assert by["gradcam/sigmoid/on"]["same_as"] == by["layercam/sigmoid/off"]["same_as"] == "cam/sigmoid/on"
     assert by["layercam/sigmoid/on"]["metrics"] == by["cam/sigmoid/on"]["metrics"]
     assert by["cam/sigmoid/on"]["same_as"] is None
-    assert go.events[1] == {"event": "size", "passes": 2 * C * 7, "maps": 6}
+    assert go.events[1] == {"event": "size", "passes": 2 * C * 9, "maps": 8}
 
 
 # --- what is asked, what is there -------------------------------------------------------------------------------------
