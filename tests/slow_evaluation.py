@@ -30,6 +30,18 @@ def picture(k, n):
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+def write_pictures(root):
+    """Two pictures of each of the toy's classes, with boxes."""
+    lines = ["path,x0,y0,x1,y1"]
+    for k, name in enumerate(CLASSES):
+        (root / name).mkdir()
+        for n, boxes in BOXES.items():
+            picture(k, n).save(root / name / f"{n}.png")
+            lines += [f"{name}/{n}.png,{','.join(map(str, box))}" for box in boxes]
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
 class Slowly:
     """Everything about one picture, from the papers: the toy is asked for F and logits only."""
 

@@ -55,9 +55,10 @@ class Setup:
         return {shift.key: shift.apply(self.model.softmax) for shift in self.shifts}
 
     def evidence(self, view: View, k: Tensor, columns: Iterable[Column]) -> dict[tuple[str, str], Evidence]:
-        """The evidence of every (source, shift) of some columns. Raises KeyError for an unknown shift."""
+        """The evidence of every (source, shift) of some columns; the branch stands still. Raises KeyError."""
         pairs = {(c.source, c.shift) for c in columns}
-        return {(s, shift): view.evidence(s, k, self.shifted[shift] if shift else None) for s, shift in pairs}
+        moved = {(s, shift) for s, shift in pairs if shift and SOURCES[s].branch == "softmax"}
+        return {at: view.evidence(at[0], k, self.shifted[at[1]] if at in moved else None) for at in pairs}
 
     def entry(self, column: Column) -> Entry:
         """The keys of a column's numbers in a record."""

@@ -93,8 +93,10 @@ def adversarial(sample: Sample) -> list[Tensor]:
 
 
 def _candidates(sample: Sample) -> list[Tensor]:
-    h = sample.view.h.float().cpu()
-    found = [h.mean(0), torch.ones(h.shape[1]), *torch.pca_lowrank(h, q=min(3, *h.shape))[2].T, sample.rows.mean(0)]
+    h, N = sample.view.h.float().cpu(), sample.rows.shape[1]
+    found = [torch.ones(N), sample.rows.mean(0)]
+    if h.shape[1] == N:  # else the head has layers before its last, whose inputs are not at hand
+        found += [h.mean(0), *torch.pca_lowrank(h, q=min(3, *h.shape))[2].T]
     both = [sign * vector for vector in found for sign in (1, -1)]
     return [u for vector in [*both, *random(sample)] for u in sample.unit(vector)]
 

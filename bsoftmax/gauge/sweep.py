@@ -29,6 +29,7 @@ from ..evaluation.metrics import METRICS
 from ..evaluation.plan import EvalRun, Prepared, prepare
 from ..evaluation.results import Cell
 from ..evaluation.run import measure_all
+from ..evaluation.statistics import ROUNDS
 from ..models import zoo
 from ..utils.distributed import Ranks
 from ..utils.events import Emit
@@ -67,6 +68,7 @@ class GaugeRun:
     called: str | None = None
     command: tuple[str, ...] = ()
     share: float = 0.2
+    rounds: int = ROUNDS
 
     def evaluation(self, method: str) -> EvalRun:
         """The evaluation of one method that a sweep extends by shifted columns."""
@@ -74,7 +76,7 @@ class GaugeRun:
             self.data, self.out, self.model, self.weights, self.split, (method,), protocol=self.protocol,
             metrics=self.metrics, limit=self.limit, seed=self.seed, batch=self.batch, images=self.images,
             boxes=self.boxes, cache=self.cache, device=self.device, limits=self.limits, called=self.called,
-            command=self.command, share=self.share,
+            command=self.command, share=self.share, rounds=self.rounds,
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from slow_evaluation import BOXES, CLASSES, picture
+from slow_evaluation import write_pictures
 from toys import toy
 
 from bsoftmax.evaluation import plan
@@ -16,15 +16,7 @@ from bsoftmax.evaluation.run import evaluate
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Two pictures of each of the toy's classes, with boxes."""
-    root = tmp_path_factory.mktemp("places")
-    lines = ["path,x0,y0,x1,y1"]
-    for k, name in enumerate(CLASSES):
-        (root / name).mkdir()
-        for n, boxes in BOXES.items():
-            picture(k, n).save(root / name / f"{n}.png")
-            lines += [f"{name}/{n}.png,{','.join(map(str, box))}" for box in boxes]
-    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
-    return root
+    return write_pictures(tmp_path_factory.mktemp("places"))
 
 
 @pytest.fixture
