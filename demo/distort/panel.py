@@ -18,6 +18,7 @@ from bsoftmax import METHODS, SOURCES
 from bsoftmax.cams import effects, methods
 from bsoftmax.cams.effects import MAX_SHIFT, Distortion
 from bsoftmax.cams.view import Evidence
+from bsoftmax.models import bundled
 from bsoftmax.models.heads import is_gap_linear, last_linear
 
 from ..server.schemas import Chosen, Incoming
@@ -172,7 +173,14 @@ def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
         "branches": {s: SOURCES[s].branch for s in analysis.sources},
         "ranked": _penultimate(analysis).abs().argsort(descending=True)[:RANKED].tolist(),
         "weight_scale": float(last_linear(analysis.model.softmax).weight[k].abs().max()),
+        "breaks": breaks(analysis),
     }
+
+
+def breaks(analysis: Analysis) -> dict[str, float]:
+    """Where half the boxes on a bundled model's validation images break, by slider; empty for other models."""
+    found = bundled.breaking().get(analysis.model_name, {}) if analysis.public else {}
+    return {name: value for name, value in found.items() if name != "images"}
 
 
 def gauge_report(analysis: Analysis, k: int, method: str) -> str:

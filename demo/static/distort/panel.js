@@ -139,8 +139,9 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
       const value = s[node.dataset.distort];
       if (node.type === 'checkbox') node.checked = value;
       else if (node.tagName === 'SELECT') node.value = value ? '1' : '';
-      else if (node.type === 'range') slide(node, value / reach(node.dataset.distort));
+      else if (node.type === 'range') { slide(node, value / reach(node.dataset.distort)); mark(node); }
     }
+    find('.marks').hidden = !Object.keys(breaks()).length;
     spellAll();
     chooser.show(s.channels);
     find('.undo').disabled = !Distort.active(s) && !s.only && !s.both;
@@ -166,6 +167,16 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     node.place = place;
     node.style.setProperty('--from', Math.min(low, place));
     node.style.setProperty('--to', Math.max(low, place));
+  }
+
+  const breaks = () => current.info?.distort?.breaks ?? {};
+
+  /** Where half of the head's validation boxes break; nowhere beyond the slider's end. */
+  function mark(node) {
+    const value = breaks()[node.dataset.distort], part = value / reach(node.dataset.distort);
+    const place = part <= 1 ? (node.min < 0 ? 0.5 + part / 2 : part) : -1;
+    node.style.setProperty('--mark', place);
+    node.title = place < 0 ? '' : `Mark: at ${Readout.digits(value, 2)} half of this head's validation boxes are broken`;
   }
 
   function read(node) {
