@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,12 +69,14 @@ def present(
 
 
 def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None = None) -> Presented:
-    """Every method and source in one grid; the slow methods only when asked for."""
+    """Every method and source in one grid, methods that are identical by construction in one row.
+
+    The slow methods only when asked for.
+    """
     rows: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []
-    for key in analysis.methods:
-        method = METHODS[key]
-        cells: list[dict[str, Any]] = []
+    for key, *same in _rows_of(analysis):
+        method, cells = METHODS[key], []
         for source in analysis.sources:
             if analysis.takes_seconds(key) and not slow:
                 cells.append({"source": source, "map": None, "note": "on request"})
@@ -84,10 +85,24 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
                 evidence = analysis.view.evidence(source, k)
                 maps.append(cam_methods.class_map(evidence, key, None, tick)[0].numpy())
             cells.append({"source": source, "map": len(maps) - 1, "note": ""})
+        note = f"= {', '.join(METHODS[m].label for m in same)}, by construction" if same else ""
         rows.append({"method": key, "label": method.label, "class_free": method.class_free, "cells": cells})
-        rows[-1]["note"] = _same(analysis, key, analysis.sources)
+        rows[-1] |= {"note": note, "same": same}
     titles = [SOURCES[source].title for source in analysis.sources]
     return Presented(np.stack(maps), {**_context(analysis, k, rows[0]["method"]), "rows": rows, "columns": titles})
+
+
+def _rows_of(analysis: Analysis) -> list[list[str]]:
+    """The methods of this head, those with the same map in every column, as it is clamped, together."""
+    found: dict[str, list[str]] = {}
+    for method in analysis.methods:
+        groups = [
+            {m for g in cam_methods.identical_by_construction(analysis.model, source) if method in g for m in g}
+            for source in analysis.sources
+        ]
+        same = set.intersection(*groups) | {method}
+        found.setdefault(next(m for m in analysis.methods if m in same), []).append(method)
+    return list(found.values())
 
 
 def _column(analysis: Analysis, source: str, k: int, method: str, at: int) -> dict[str, Any]:
@@ -167,12 +182,3 @@ def _what_is_shown(analysis: Analysis, k: int, method: str) -> str:
         f"One photograph, one pass: left, what raises the softmax logit of {name}; "
         f"right, what the sigmoid branch counts as evidence for {name}."
     )
-
-
-def _same(analysis: Analysis, method: str, sources: Sequence[str]) -> str:
-    """Which methods give the same map as this one in every column, as the columns are clamped."""
-    groups = [
-        {m for g in cam_methods.identical_by_construction(analysis.model, s) if method in g for m in g} for s in sources
-    ]
-    same = set.intersection(*groups) - {method}
-    return "identical to " + ", ".join(METHODS[m].label for m in METHODS if m in same) if same else ""

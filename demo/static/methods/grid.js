@@ -1,5 +1,5 @@
 // The "All methods" tab: a row for each method, a column for each source. A picked row sends its method to Python.
-const SIDE = 112; // a thumbnail needs no more
+const SIDE = 224; // enough for a map that fills a dialog
 const OPACITY = 0.55;
 const table = Draw.lut(props.luts.turbo);
 const state = { data: null, cells: [], fresh: false, loads: 0 };
@@ -46,7 +46,6 @@ function methodRow(row) {
   const line = make('tr', 'method');
   line.dataset.method = row.method;
   line.append(rowHead(row), ...row.cells.map((cell, i) => thumbnail(cell, row, state.data.info.columns[i])));
-  line.addEventListener('click', () => pick(line, row.method));
   return line;
 }
 
@@ -55,13 +54,8 @@ function rowHead(row) {
   head.scope = 'row';
   button.type = 'button';
   button.title = `Compare with ${row.label}`;
+  button.addEventListener('click', () => pick(button.closest('tr'), row.method));
   head.append(button);
-  if (note.toLowerCase().startsWith('identical')) {
-    const badge = make('span', 'badge', '=');
-    badge.title = note;
-    badge.setAttribute('aria-hidden', 'true'); // the note itself is read
-    head.append(' ', badge);
-  }
   if (row.class_free) head.append(make('span', 'free', 'the same for every class'));
   if (note) head.append(make('span', 'note', note));
   return head;
@@ -80,7 +74,23 @@ function thumbnail({ source, map, note }, row, title) {
   canvas.setAttribute('aria-label', `${row.label}, ${title}${field.blank ? ': blank' : ''}`);
   if (field.blank) cell.append(make('span', 'blank', 'blank'));
   state.cells.push({ canvas, field });
+  const button = make('button', 'enlarge'); // over the picture, so that keys reach it too
+  button.type = 'button';
+  button.setAttribute('aria-label', `${row.label}, ${title}: large`);
+  button.addEventListener('click', () => enlarge(button.closest('tr'), row, title, field));
+  cell.append(button);
   return cell;
+}
+
+/** One map as large as the window allows. */
+function enlarge(line, row, title, field) {
+  const dialog = $('dialog.large'), canvas = $('dialog canvas'), label = `${row.label}, ${title}`;
+  state.large = { canvas, field };
+  canvas.setAttribute('aria-label', label);
+  $('dialog .legend').textContent = `${label}, for ${state.data.info.class}. ${row.note ?? ''}`;
+  $('dialog .compare').onclick = () => { dialog.close(); pick(line, row.method); };
+  dialog.showModal();
+  scheduleDraw();
 }
 
 function pick(line, method) {
@@ -90,8 +100,9 @@ function pick(line, method) {
 
 const scheduleDraw = Draw.coalesced(() => {
   if (!state.data) return;
-  const units = state.cells.map(({ canvas }) => Draw.fit(canvas, 2)); // measure first: one layout a draw
-  state.cells.forEach(({ canvas, field }, i) => {
+  const shown = $('dialog.large').open ? [...state.cells, state.large] : state.cells;
+  const units = shown.map(({ canvas }) => Draw.fit(canvas, 2)); // measure first: one layout a draw
+  shown.forEach(({ canvas, field }, i) => {
     if (!units[i]) return;
     const photo = Draw.layer(state.data.photo, canvas), [limits] = Maps.limits([field], 'each');
     Draw.frame(canvas.getContext('2d'), { photo, field, limits, lut: table, opacity: OPACITY, unit: units[i] });
