@@ -1,4 +1,4 @@
-"""Evaluation of class activation maps: fidelity and localisation metrics with bootstrap intervals.
+"""Evaluation of class activation maps: fidelity and localisation metrics with intervals.
 
 `metrics` is the registry; `localization` has MaxBoxAcc, GT-known Loc, PxAP and the pointing game, `fidelity` Average
 Drop and the others, `statistics` the intervals. `plan` prepares an evaluation, `measure` computes a chunk of images,
@@ -10,6 +10,6 @@ from .localization import PROTOCOLS, Protocol
 from .metrics import METRICS, Metric
 from .plan import EvalRun
 from .run import evaluate
-from .statistics import bootstrap, interval
+from .statistics import Estimate, bootstrap
 
-__all__ = ["METRICS", "PROTOCOLS", "Column", "EvalRun", "Metric", "Protocol", "bootstrap", "evaluate", "interval"]
+__all__ = ["METRICS", "PROTOCOLS", "Column", "Estimate", "EvalRun", "Metric", "Protocol", "bootstrap", "evaluate"]

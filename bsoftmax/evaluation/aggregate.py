@@ -17,10 +17,57 @@ import numpy as np
 from . import metrics
 from .column import Column
 from .localization import LEVELS, Protocol
-from .statistics import STEPS_PER_UNIT, ExactSum, RowSum
 
 Record = dict[str, Any]
 PATTERN = "records-*.jsonl"
+STEPS_PER_UNIT = 1 << 40  # sums are in fixed point, multiples of 2^-40, so that the order of adding does not matter
+
+
+@dataclass(frozen=True)
+class ExactSum:
+    """The sum of n numbers, each rounded to a multiple of 2^-40: the same bits in any order."""
+
+    n: int = 0
+    steps: int = 0
+
+    def add(self, value: float) -> ExactSum:
+        """The sum with one more number. Raises ValueError for NaN or infinity."""
+        if not np.isfinite(value):
+            raise ValueError(f"Expected a finite number to average, got {value}.")
+        return ExactSum(self.n + 1, self.steps + round(value * STEPS_PER_UNIT))
+
+    @property
+    def mean(self) -> float:
+        """The mean. Raises ValueError where n is 0."""
+        if not self.n:
+            raise ValueError("There is nothing to average: no image was measured.")
+        return self.steps / STEPS_PER_UNIT / self.n
+
+
+@dataclass(frozen=True, eq=False)
+class RowSum:
+    """The sum of n arrays of integers: hits or pixel counts."""
+
+    n: int
+    sums: np.ndarray
+
+    def add(self, row: np.ndarray) -> RowSum:
+        """The sum with one more row of the same shape."""
+        return RowSum(self.n + 1, self.sums + row)
+
+    @classmethod
+    def empty(cls, *shape: int) -> RowSum:
+        """The sum of no rows of a shape."""
+        return cls(0, np.zeros(shape, dtype=np.int64))
+
+
+def merge(a: ExactSum | RowSum, b: ExactSum | RowSum) -> ExactSum | RowSum:
+    """The sum of both. Raises ValueError for two different types."""
+    if isinstance(a, ExactSum) and isinstance(b, ExactSum):
+        return ExactSum(a.n + b.n, a.steps + b.steps)
+    if isinstance(a, RowSum) and isinstance(b, RowSum):
+        return RowSum(a.n + b.n, a.sums + b.sums)
+    raise ValueError(f"Expected two of one kind to merge, got {type(a).__name__} and {type(b).__name__}.")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..cams.sources import SOURCES
 from ..cams.sources import find as find_source
 from ..models.dual_branch import DualBranch
 from ..utils.text import quoted
+from .statistics import ALPHA
 
 CLAMPS = ("off", "on", "paper")
 BASELINE = "softmax"
@@ -123,8 +124,31 @@ def contrasts(
     return out
 
 
+def differs(difference: Mapping[str, float]) -> bool:
+    """Whether a difference of a result is called one: its `p_holm` is below 5 %.
+
+    Where it has none (its metric has no better direction, its file is of an older version): its interval leaves out 0.
+    """
+    if "p_holm" in difference:
+        return difference["p_holm"] < ALPHA
+    return not difference["low"] <= 0 <= difference["high"]
+
+
 def verdict(difference: Mapping[str, float], higher_is_better: bool) -> str:
-    """Whether the first is "better" or "worse"; "no difference" where the paired 95 % interval contains 0."""
-    if difference["low"] <= 0 <= difference["high"]:
+    """Whether the first is "better" or "worse"; "no difference" where it does not differ by `differs`."""
+    if not differs(difference):
         return "no difference"
     return "better" if (difference["value"] > 0) == higher_is_better else "worse"
+
+
+def multiplicity(families: Sequence[Mapping[str, Any]]) -> str:
+    """What the number of comparisons means, in two sentences, for the page and the docs: of a result's "families"."""
+    comparisons, alone, together = (sum(f[key] for f in families) for key in ("comparisons", "alone", "together"))
+    if not comparisons:
+        return "Nothing is compared here."
+    return (
+        f"Every 95 % interval is right by itself: of the {comparisons:,} differences here about "
+        f"{ALPHA * comparisons:.0f} would leave out 0 by chance if nothing differed, and {alone:,} do. Better and "
+        f"worse are said only of the {together:,} that also pass Holm's correction over all methods and metrics of "
+        "their question, under which the chance of even one false one in a question is at most 5 %."
+    )

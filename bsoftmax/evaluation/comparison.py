@@ -98,9 +98,9 @@ def _rows(
     for name in (name for name in first["metrics"] if name in second["metrics"]):
         mine, theirs = first["metrics"][name], second["metrics"][name]
         paired = ""
-        if name in cells[0] and name in cells[1] and cells[0][name].n == cells[1][name].n:
-            low, high = statistics.interval(cells[1][name].minus(cells[0][name]).replicates)
-            paired = f"[{low:+.2f}, {high:+.2f}]"
+        if name in cells[0] and name in cells[1] and cells[0][name].estimate.n == cells[1][name].estimate.n:
+            found = cells[1][name].minus(cells[0][name]).json()
+            paired = f"[{found['low']:+.2f}, {found['high']:+.2f}]"
         values = [tables.interval_of(cell) for cell in (mine, theirs)]
         difference = f"{theirs['value'] - mine['value']:+.2f}"
         yield [tables.escape_markdown(key), tables.title(name), *values, difference, paired]

@@ -13,11 +13,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from ..images import render
 from ..utils.text import quoted
-from . import statistics
 from .localization import EDGES, LEVELS, Protocol, at_thresholds
+
+
+def sparsity(S: np.ndarray | Tensor) -> float:
+    """(sqrt(n) - |M|_1/|M|_2)/(sqrt(n) - 1) of M = ReLU(S), n positions (Hoyer 2004): 0 constant, 1 at one position.
+
+    0 for a blank map.
+    """
+    M = torch.as_tensor(render.rectify(S)).cpu().double().flatten()
+    norm, root = float(M.norm()), M.numel() ** 0.5
+    return min(1.0, max(0.0, (root - float(M.sum()) / norm) / (root - 1))) if norm and root > 1 else 0.0
+
+
+def negative(S: np.ndarray | Tensor) -> float:
+    """Percent of positions of a signed map [P,Q] that are below 0."""
+    return 100 * float((torch.as_tensor(S) < 0).float().mean())
+
+
+def blank(S: np.ndarray | Tensor) -> float:
+    """100 where nothing of a signed map [P,Q] is above 0, the sign collapse of Sec. 3.2; else 0."""
+    return 100.0 * render.is_blank(S)
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,11 @@ class Metric:
     how: str = "mean"  # "mean", "hits" or "pixels"
     of_map: Callable[[Any], float] | None = None  # its number of one signed map [P,Q], where that is all it needs
     scored: bool = False  # whether it depends on a classifier's confidence: then measured for both scorings
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The ends of its scale."""
+        return self.low, self.high
 
     def names(self) -> tuple[str, ...]:
         """Its key and, if it is scored, the key of its values by the source's own confidence."""
@@ -62,9 +88,9 @@ METRICS: dict[str, Metric] = {
         Metric("max_box_acc_v2", "MaxBoxAccV2", "%", True, 0, 100, "boxes", "Choe et al., TPAMI 2022", "hits"),
         Metric("px_ap", "PxAP", "%", True, 0, 100, "masks", _WSOL, "pixels"),
         Metric("pointing", "Pointing game", "%", True, 0, 100, "places", "Zhang et al., ECCV 2016"),
-        Metric("sparsity", "Sparsity", "", None, 0, 1, "none", "Hoyer, JMLR 2004", of_map=statistics.sparsity),
-        Metric("negative", "Negative positions", "%", None, 0, 100, "none", _OURS, of_map=statistics.negative),
-        Metric("blank", "Blank maps", "%", False, 0, 100, "none", _OURS, of_map=statistics.blank),
+        Metric("sparsity", "Sparsity", "", None, 0, 1, "none", "Hoyer, JMLR 2004", of_map=sparsity),
+        Metric("negative", "Negative positions", "%", None, 0, 100, "none", _OURS, of_map=negative),
+        Metric("blank", "Blank maps", "%", False, 0, 100, "none", _OURS, of_map=blank),
         Metric("centred_rank", "Rank correlation with the centred map", "", None, -1, 1, "none", _SPEARMAN),
     )
 }

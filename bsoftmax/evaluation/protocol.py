@@ -21,11 +21,11 @@ from ..utils import files
 from ..utils.text import quoted
 from . import fidelity
 from .localization import LEVELS, Protocol
-from .statistics import LEVEL
+from .statistics import RULE
 
 PRECISIONS = ("float32", "bfloat16")
 POINTING_TOLERANCE = 0.0  # pixels of the scored map
-VOLATILE = ("source", "versions", "command")  # may differ between a run and the one that resumes it
+VOLATILE = ("source", "versions", "command", "interval")  # may differ between a run and the one that resumes it
 
 
 def result_header(data: Mapping[str, Any], model: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def describe_protocol(rule: Protocol, explained: Mapping[str, str], precision: s
         },
         "fidelity": fidelity.RULES,
         "baseline": "the same method on the softmax head's logit, unclamped",
-        "interval": f"{LEVEL:g} % bootstrap over images, percentiles; differences paired",
+        "interval": RULE,
         "precision": precision, "device": device,
     }  # fmt: skip
 

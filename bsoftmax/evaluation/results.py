@@ -5,17 +5,17 @@ One pass over the records for the numbers, another for each map's pixel counts, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import metrics
-from .aggregate import Entry, Record, RecordArrays, load
+from .aggregate import STEPS_PER_UNIT, Entry, Record, RecordArrays, load
 from .column import Column, contrasts
 from .localization import EDGES, LEVELS, Protocol
-from .statistics import ROUNDS, STEPS_PER_UNIT, Statistic, bootstrap, interval, mean, shares
+from .statistics import ALPHA, ROUNDS, Estimate, bootstrap, holm, pseudo_values, shares
 
 FORMAT = "bsoftmax-results/1"
 GALLERY_METRICS, GALLERY_SIZE = ("average_drop", "gt_loc", "pointing"), 8
@@ -26,45 +26,61 @@ Read = Callable[[], Iterable[Record]]
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One metric of one column: its value, its bootstrap replicates, and, if it is a mean, every image's number."""
+    """One metric of one column: an estimate, and, if it is a mean, every image's number."""
 
-    value: float
-    replicates: np.ndarray
-    n: int
+    estimate: Estimate
     per_image: np.ndarray | None = None  # [total], NaN where it is missing
 
     def minus(self, other: Cell) -> Cell:
         """The paired difference of two cells of the same images."""
-        return Cell(self.value - other.value, self.replicates - other.replicates, self.n)
+        return Cell(self.estimate.minus(other.estimate))
 
     def json(self) -> dict[str, float]:
-        """Value and 95 % interval."""
-        low, high = (round(end, 9) for end in interval(self.replicates))  # rounding errors are no difference from 0
-        return {"value": self.value, "low": low, "high": high, "n": self.n}
+        """Value and 95 % interval; of a difference also `p`, unless both are the same numbers by construction."""
+        found = self.estimate
+        low, high = (round(end, 9) for end in found.interval())  # rounding errors are no difference from 0
+        out = {"value": found.value, "low": low, "high": high, "n": found.n}
+        return out | {"p": found.p_value()} if found.paired and not found.certain else out
 
 
 def cells(arrays: RecordArrays, read: Read, entry: Entry, rule: Protocol, seed: int, rounds: int) -> dict[str, Cell]:
     """Every metric of a column; those of the same images have the same bootstrap rounds."""
     keys = {"image": "", "looks": entry.map_key, "places": entry.scaled_key}
     per_image = {name: values for (part, key, name), values in arrays.values.items() if keys[part] == key}
-    out: dict[str, Cell] = {}
-    same_images: dict[bytes, list[str]] = {}
-    for name in per_image.keys() - {"hits", "counts"}:
-        same_images.setdefault(np.isfinite(per_image[name]).tobytes(), []).append(name)
-    for names in same_images.values():
-        index = np.flatnonzero(np.isfinite(per_image[names[0]]))
-        rows = np.stack([per_image[name][index] for name in names], 1)
-        replicates, values = bootstrap(rows, mean, rounds, seed), mean(rows.sum(0), len(rows))
-        for m, name in enumerate(names):
-            out[name] = Cell(float(values[m]), replicates[:, m], len(rows), per_image[name])
+    out = {name: _mean_cell(name, values) for name, values in per_image.items() if name not in ("hits", "counts")}
     if entry.scaled_key in arrays.hits:
         rows = np.unpackbits(arrays.hits[entry.scaled_key][np.isfinite(per_image["hits"])], axis=1)
-        out |= _cells_of_sums(rows.view(bool).reshape(len(rows), -1, LEVELS), {
-            "max_box_acc": lambda sums, n: metrics.max_box_acc(sums, n, rule),
-            "max_box_acc_v2": lambda sums, n: metrics.max_box_acc_v2(sums, n, rule)}, seed, rounds)  # fmt: skip
+        out |= _best_cells(rows.view(bool).reshape(len(rows), -1, LEVELS), rule, seed, rounds)
     if entry.scaled_key in arrays.pixels and (rows := _pixel_counts(read, entry.scaled_key))[:, 0].any():
-        out |= _cells_of_sums(rows, {"px_ap": lambda sums, n: metrics.px_ap(sums)}, seed, rounds)
+        out["px_ap"] = _pooled_cell("px_ap", rows)
     return {name: out[name] for name in metrics.names() if name in out}
+
+
+def _mean_cell(name: str, per_image: np.ndarray) -> Cell:
+    values = per_image[np.isfinite(per_image)]
+    return Cell(Estimate(float(values.mean()), len(values), metrics.find(name).limits, values), per_image)
+
+
+def _best_cells(rows: np.ndarray, rule: Protocol, seed: int, rounds: int) -> dict[str, Cell]:
+    """MaxBoxAcc and V2 of hits [n,4,256], whose threshold is chosen again in every round."""
+    names, n = ("max_box_acc", "max_box_acc_v2"), len(rows)
+
+    def both(sums: np.ndarray, n: int) -> np.ndarray:
+        return np.stack([metrics.max_box_acc(sums, n, rule), metrics.max_box_acc_v2(sums, n, rule)], -1)
+
+    values, drawn = both(rows.sum(0, dtype=np.float64), n), bootstrap(rows, both, rounds, seed)
+    found = zip(names, values, drawn.T)
+    return {name: Cell(Estimate(float(v), n, metrics.find(name).limits, rounds=r)) for name, v, r in found}
+
+
+def _pooled_cell(name: str, rows: np.ndarray) -> Cell:
+    """PxAP of pixel counts [n,2,1002]."""
+    value, values = float(metrics.px_ap(rows.sum(0, dtype=np.float64))), pseudo_values(rows, _px_ap)
+    return Cell(Estimate(value, len(rows), metrics.find(name).limits, values))
+
+
+def _px_ap(sums: np.ndarray, n: int) -> np.ndarray:
+    return metrics.px_ap(sums)
 
 
 def _pixel_counts(read: Read, key: str) -> np.ndarray:
@@ -73,21 +89,16 @@ def _pixel_counts(read: Read, key: str) -> np.ndarray:
     return np.stack([metrics.unpack_counts(rows[n]).astype(np.uint32) for n in sorted(rows)])
 
 
-def _cells_of_sums(rows: np.ndarray, statistics: dict[str, Statistic], seed: int, rounds: int) -> dict[str, Cell]:
-    def together(sums: np.ndarray, n: int) -> np.ndarray:
-        return np.stack([statistic(sums, n) for statistic in statistics.values()], -1)
-
-    replicates = bootstrap(rows, together, rounds, seed)
-    values = together(rows.sum(0, dtype=np.float64), len(rows))
-    return {name: Cell(float(values[m]), replicates[:, m], len(rows)) for m, name in enumerate(statistics)}
-
-
 def collect(
     read: Read, entries: tuple[Entry, ...], rule: Protocol, total: int, seed: int = 0, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """The numbers of results.json: n, the unreadable images, one entry a column, and the contrasts.
+    """The numbers of results.json: n, the unreadable images, one entry a column, the contrasts, and their families.
 
-    `read()` iterates over the records; their order does not change a bit. Raises ValueError when no image was measured.
+    Every difference has `p`, and `p_holm` where its metric can be better or worse: Holm's correction over a family, one
+    question (or one source and clamp against the baseline) with all its methods and metrics, those of the same maps
+    counted once. "families" has for every question the number of `comparisons`, of those whose interval `alone` leaves
+    out 0, and of those with `p_holm` below 5 %, `together`. `read()` iterates over the records; their order does not
+    change a bit. Raises ValueError when no image was measured.
     """
     arrays = load(read(), total)
     if not arrays.names:
@@ -113,7 +124,37 @@ def collect(
 
     found = contrasts(list(dict.fromkeys(c["method"] for c in columns if c["same_as"] is None)), difference)
     unreadable = [list(arrays.unreadable[n]) for n in sorted(arrays.unreadable)]
-    return {"n": len(arrays.names), "asked": total, "unreadable": unreadable, "columns": columns, "contrasts": found}
+    out = {"n": len(arrays.names), "asked": total, "unreadable": unreadable, "columns": columns, "contrasts": found}
+    return out | {"families": correct(columns, found)}
+
+
+def correct(columns: Sequence[dict[str, Any]], contrasts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds `p_holm` to the differences of columns and contrasts; returns the families of the contrasts."""
+    maps = {c["key"]: (c["look"], c["place"]) for c in columns}
+    for kind in {(c["source"], c["clamp"]) for c in columns}:
+        of_kind = [c for c in columns if (c["source"], c["clamp"]) == kind and c["baseline"]]
+        _correct((maps[c["key"]], maps[c["baseline"]], c["difference"]) for c in of_kind)
+    out = []
+    for question in dict.fromkeys(c["question"] for c in contrasts):
+        asked = [c for c in contrasts if c["question"] == question]
+        members = ((*(maps[key] for key in c["of"]), c["difference"]) for c in asked)
+        out.append({"question": question, **_correct(members)})
+    return out
+
+
+def _correct(members: Iterable[tuple[Any, Any, dict[str, dict[str, float]]]]) -> dict[str, int]:
+    """Adds `p_holm` to the differences of a family: of (one map, another, difference by metric)."""
+    family: dict[tuple[Any, Any, str], list[dict[str, float]]] = {}
+    for one, other, differences in members:
+        for name, cell in differences.items():
+            if "p" in cell and metrics.find(name).higher_is_better is not None:
+                family.setdefault((one, other, name), []).append(cell)
+    adjusted = holm([same[0]["p"] for same in family.values()])
+    for same, p in zip(family.values(), adjusted):
+        for cell in same:
+            cell["p_holm"] = p
+    alone = sum(not same[0]["low"] <= 0 <= same[0]["high"] for same in family.values())
+    return {"comparisons": len(family), "alone": alone, "together": sum(p < ALPHA for p in adjusted)}
 
 
 def _column(

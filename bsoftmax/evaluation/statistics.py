@@ -1,73 +1,37 @@
-"""Sums that do not depend on their order, bootstrap intervals, paired differences, and statistics of a map.
+"""95 % intervals, paired differences and Holm's correction.
 
-Every metric of a data set is a function of sums over its images, and so is its bootstrap: a round draws n images with
-replacement, that is, weights each by how often it was drawn. The draws depend on n and the seed alone, so that columns
-measured on the same images, in the same order, have the same rounds and their difference is paired.
+Which interval a metric has follows from its images' numbers (docs/intervals.md has the coverage of each):
+
+- a share of images (every number at an end of the scale): Agresti and Coull 1998; a paired difference of two shares:
+  Bonett and Price 2012;
+- a mean: Student's t, widened on the side of a long tail by Hall's correction for skewness (1992); a paired difference
+  is the mean of the images' differences; a smooth function of sums (PxAP) that of its jackknife pseudo-values;
+- a maximum over thresholds (MaxBoxAcc, V2): bootstrap bias and variance in the formulas for shares.
+
+The bootstrap draws n images with replacement; its draws depend on n and the seed alone, so that columns of the same
+images, in the same order, have the same rounds and their difference is paired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..images import render
-
-ROUNDS, LEVEL = 1000, 95.0  # of a bootstrap interval
+ROUNDS, LEVEL = 1000, 95.0  # bootstrap rounds; percent of the samples in which an interval holds the true value
+ALPHA = 1 - LEVEL / 100
+Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+RULE = (
+    f"{LEVEL:g} %; shares of images: Agresti-Coull, their paired differences Bonett-Price; means and their paired "
+    "differences: Student's t, widened by Hall's correction for skewness, PxAP by jackknife pseudo-values; MaxBoxAcc "
+    "and V2: bootstrap bias and variance; better or worse: Holm over the methods and metrics of a question"
+)
 MAX_ELEMENTS = 1 << 22  # of an array, which bounds memory
-STEPS_PER_UNIT = 1 << 40  # sums are in fixed point, multiples of 2^-40, so that the order of adding does not matter
 TIE = 1e-6  # smaller differences of one image count as equal
 Statistic = Callable[[np.ndarray, int], np.ndarray]  # sums [rounds,...] over n images -> [rounds]
-
-
-@dataclass(frozen=True)
-class ExactSum:
-    """The sum of n numbers, each rounded to a multiple of 2^-40: the same bits in any order."""
-
-    n: int = 0
-    steps: int = 0
-
-    def add(self, value: float) -> ExactSum:
-        """The sum with one more number. Raises ValueError for NaN or infinity."""
-        if not np.isfinite(value):
-            raise ValueError(f"Expected a finite number to average, got {value}.")
-        return ExactSum(self.n + 1, self.steps + round(value * STEPS_PER_UNIT))
-
-    @property
-    def mean(self) -> float:
-        """The mean. Raises ValueError where n is 0."""
-        if not self.n:
-            raise ValueError("There is nothing to average: no image was measured.")
-        return self.steps / STEPS_PER_UNIT / self.n
-
-
-@dataclass(frozen=True, eq=False)
-class RowSum:
-    """The sum of n arrays of integers: hits or pixel counts."""
-
-    n: int
-    sums: np.ndarray
-
-    def add(self, row: np.ndarray) -> RowSum:
-        """The sum with one more row of the same shape."""
-        return RowSum(self.n + 1, self.sums + row)
-
-    @classmethod
-    def empty(cls, *shape: int) -> RowSum:
-        """The sum of no rows of a shape."""
-        return cls(0, np.zeros(shape, dtype=np.int64))
-
-
-def merge(a: ExactSum | RowSum, b: ExactSum | RowSum) -> ExactSum | RowSum:
-    """The sum of both. Raises ValueError for two different types."""
-    if isinstance(a, ExactSum) and isinstance(b, ExactSum):
-        return ExactSum(a.n + b.n, a.steps + b.steps)
-    if isinstance(a, RowSum) and isinstance(b, RowSum):
-        return RowSum(a.n + b.n, a.sums + b.sums)
-    raise ValueError(f"Expected two of one kind to merge, got {type(a).__name__} and {type(b).__name__}.")
 
 
 def mean(sums: np.ndarray, n: int) -> np.ndarray:
@@ -87,8 +51,8 @@ def _weights(n: int, rounds: int, seed: int) -> Iterator[np.ndarray]:
 def bootstrap(rows: np.ndarray, statistic: Statistic = mean, rounds: int = ROUNDS, seed: int = 0) -> np.ndarray:
     """The statistic of `rounds` sets of n images drawn with replacement from these rows [n,...]: float64 [rounds].
 
-    A maximum over thresholds is taken again in every round, which biases it upwards: the percentile interval may lie
-    above the value (Efron and Tibshirani 1993). Memory does not grow with n. Raises ValueError for no rows.
+    A maximum over thresholds is taken again in every round, which biases it upwards, about as much as the value itself
+    (Efron and Tibshirani 1993, ch. 10). Memory does not grow with n. Raises ValueError for no rows.
     """
     rows = np.asarray(rows)
     if not len(rows):
@@ -104,36 +68,177 @@ def bootstrap(rows: np.ndarray, statistic: Statistic = mean, rounds: int = ROUND
     return np.concatenate(values)
 
 
-def interval(replicates: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval: (100 - level)/2 % of the rounds lie below it, and as many above."""
-    low, high = np.percentile(replicates, [(100 - level) / 2, (100 + level) / 2])
-    return float(low), float(high)
+def pseudo_values(rows: np.ndarray, statistic: Statistic) -> np.ndarray:
+    """n theta - (n-1) theta_(-i), theta_(-i) without image i (Tukey 1958): rows [n,...] -> float64 [n].
 
-
-def estimate(rows: np.ndarray, statistic: Statistic = mean, rounds: int = ROUNDS, seed: int = 0) -> dict[str, float]:
-    """`value`, the bounds `low` and `high` of its 95 % bootstrap interval over images, and `n`."""
-    rows = np.asarray(rows)
-    low, high = interval(bootstrap(rows, statistic, rounds, seed))
-    return {"value": _value(rows, statistic), "low": low, "high": high, "n": len(rows)}
+    They stand for the numbers of single images where theta is a smooth function of sums. Memory does not grow with n.
+    """
+    n, sums, out = len(rows), rows.sum(0, dtype=np.float64), []
+    if n == 1:
+        return np.array([_value(rows, statistic)])
+    step = max(1, MAX_ELEMENTS // sums.size)
+    for i in range(0, n, step):
+        out.append(statistic(sums - rows[i : i + step], n - 1))
+    pseudo: np.ndarray = n * _value(rows, statistic) - (n - 1) * np.concatenate(out)
+    return pseudo
 
 
 def _value(rows: np.ndarray, statistic: Statistic) -> float:
     return float(statistic(rows.sum(0, dtype=np.float64)[None], len(rows))[0])
 
 
-def difference(
-    rows: np.ndarray, baseline: np.ndarray, statistic: Statistic = mean, rounds: int = ROUNDS, seed: int = 0
-) -> dict[str, float]:
-    """Statistic minus the baseline's on the same images, paired: `value`, `low`, `high` (95 %), `n`.
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number over n images, with what its interval is made of.
 
-    Raises ValueError for different numbers of images.
+    `values` [n]: one number an image, of a mean; or `rounds`: one a bootstrap round, of a maximum over thresholds; or
+    neither: equal by construction. `limits` are the ends of the metric's scale, for a difference minus and plus their
+    distance.
     """
-    rows, baseline = np.asarray(rows), np.asarray(baseline)
-    if len(rows) != len(baseline):
-        raise ValueError(f"Expected two columns of the same images, got {len(rows)} and {len(baseline)}.")
-    low, high = interval(bootstrap(rows, statistic, rounds, seed) - bootstrap(baseline, statistic, rounds, seed))
-    value = _value(rows, statistic) - _value(baseline, statistic)
-    return {"value": value, "low": low, "high": high, "n": len(rows)}
+
+    value: float
+    n: int
+    limits: tuple[float, float]
+    values: np.ndarray | None = None
+    rounds: np.ndarray | None = None
+    paired: bool = False
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The paired difference from another of the same images. Raises ValueError for another number of images."""
+        if self.n != other.n:
+            raise ValueError(f"Expected two columns of the same images, got {self.n} and {other.n}.")
+        span, value = self.limits[1] - self.limits[0], self.value - other.value
+        values = rounds = None
+        if self.values is not None and other.values is not None and self.values is not other.values:
+            values = self.values - other.values
+            values[abs(values) <= TIE] = 0
+        if self.rounds is not None and other.rounds is not None and self.rounds is not other.rounds:
+            rounds = self.rounds - other.rounds
+        return Estimate(value, self.n, (-span, span), values, rounds, True)
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is a difference of the same numbers, which needs no interval."""
+        return self.values is None and self.rounds is None
+
+    def interval(self) -> tuple[float, float]:
+        """The ends of the 95 % interval, which holds the value and stays on the scale."""
+        if self.certain:
+            return self.value, self.value
+        if self._is_share():
+            first, last, error = self._share()
+            low, high = first - Z * error, last + Z * error
+        else:
+            low, high = _mean_interval(self._numbers())
+        low, high = min(low, self.value), max(high, self.value)
+        return max(low, self.limits[0]), min(high, self.limits[1])
+
+    def p_value(self) -> float:
+        """The two-sided p of a true value of 0, for a difference: below 5 % where the interval leaves out 0."""
+        if self.certain:
+            return 1.0
+        if not self._is_share():
+            return _mean_p_value(self._numbers())
+        first, last, error = self._share()
+        z = min(abs(first), abs(last)) / error if first * last > 0 else 0.0
+        return math.erfc(z / math.sqrt(2))
+
+    def drawn(self, rounds: int = ROUNDS, seed: int = 0) -> np.ndarray:
+        """The value in each bootstrap round, for functions of several estimates of the same images: [rounds]."""
+        if self.rounds is not None:
+            return self.rounds
+        return np.full(rounds, self.value) if self.values is None else bootstrap(self.values, mean, rounds, seed)
+
+    def _numbers(self) -> np.ndarray:
+        return np.empty(0) if self.values is None else self.values
+
+    def _is_share(self) -> bool:
+        """Whether the formula for shares applies: every number at an end of the scale or, of a difference, 0.
+
+        So it does where all numbers are equal, whose standard error would be 0.
+        """
+        if self.rounds is not None:
+            return True
+        values, ends = self._numbers(), [*self.limits, *([0.0] if self.paired else [])]
+        apart: np.ndarray = np.abs(values[:, None] - np.array(ends)).min(1)
+        return bool((apart <= TIE).all() or np.ptp(values) <= TIE)
+
+    def _share(self) -> tuple[float, float, float]:
+        """The lowest and the highest centre, and the standard error, with pseudo-images at both ends of the scale.
+
+        Z^2 of them make the Agresti-Coull interval of a share, two the Bonett-Price interval of a paired difference. A
+        maximum over thresholds has two centres: the value, and the value less its bias, the mean of the bootstrap
+        rounds minus the value, which the bootstrap knows only roughly.
+        """
+        if self.rounds is not None:
+            centres, variance = [self.value, 2 * self.value - float(self.rounds.mean())], float(self.rounds.var())
+        else:
+            centres, variance = [float(self._numbers().mean())], float(self._numbers().var()) / self.n
+        (low, high), extra = self.limits, 2 if self.paired else Z**2
+        middle, spread, w = (low + high) / 2, (high - low) / 2, self.n / (self.n + extra)
+        added = (1 - w) * spread**2 + w * (1 - w) * (centres[0] - middle) ** 2
+        centres = [w * centre + (1 - w) * middle for centre in centres]
+        return min(centres), max(centres), math.sqrt(w**2 * variance + added / (self.n + extra))
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several estimates of one metric over the same images."""
+    first, parts = estimates[0], [[e.values for e in estimates], [e.rounds for e in estimates]]
+    values, rounds = (None if any(a is None for a in arrays) else np.mean(arrays, axis=0) for arrays in parts)
+    value = float(np.mean([e.value for e in estimates]))
+    return Estimate(value, first.n, first.limits, values, rounds, first.paired)
+
+
+def _mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Student's t interval of a mean, each end moved outwards to Hall's where that is further: [n], n > 1.
+
+    Hall (1992): T + g T^2/3 + g^2 T^3/27 + g/6 of the studentized mean T is nearly t distributed, g the numbers'
+    skewness over sqrt(n); the ends are its inverse at +-t.
+    """
+    mean, error, g = _studentized(values)
+    t = _student(Z, len(values) - 1)
+    upper, lower = (3 * (np.cbrt(1 + g * (y - g / 6)) - 1) / g if g else y for y in (t, -t))
+    return mean - error * max(t, float(upper)), mean - error * min(-t, float(lower))
+
+
+def _mean_p_value(values: np.ndarray) -> float:
+    """The p at which the interval of `_mean_interval` would end at 0."""
+    mean, error, g = _studentized(values)
+    T = mean / error
+    hall = T + g * T**2 / 3 + g**2 * T**3 / 27 + g / 6
+    t = min(abs(T), abs(hall)) if T * hall > 0 else 0.0
+    return math.erfc(_normal(t, len(values) - 1) / math.sqrt(2))
+
+
+def _studentized(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, its standard error, and skewness over sqrt(n)."""
+    n, mean = len(values), float(values.mean())
+    apart = values - mean
+    second, third = float((apart**2).mean()), float((apart**3).mean())
+    return mean, math.sqrt(second / (n - 1)), third / second**1.5 / math.sqrt(n)
+
+
+def _student(z: float, degrees: int) -> float:
+    """Student's t of the same tail as a standard normal z (Wallace 1959): 0.4 % too far at 5 degrees of freedom."""
+    return math.sqrt(degrees * math.expm1((z * (8 * degrees + 3) / (8 * degrees + 1)) ** 2 / degrees))
+
+
+def _normal(t: float, degrees: int) -> float:
+    """The inverse of `_student`, for t >= 0."""
+    return (8 * degrees + 1) / (8 * degrees + 3) * math.sqrt(degrees * math.log1p(t**2 / degrees))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """max over j <= i of min(1, (m-j+1) p_(j)), p_(1) <= ... <= p_(m), in the order given (Holm 1979).
+
+    Calling every comparison below 5 % a difference has a chance of at most 5 % to call any wrongly, however the
+    comparisons depend on each other.
+    """
+    out, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        out[i] = highest
+    return out
 
 
 def shares(values: np.ndarray, baseline: np.ndarray, higher_is_better: bool) -> dict[str, float]:
@@ -147,23 +252,3 @@ def shares(values: np.ndarray, baseline: np.ndarray, higher_is_better: bool) -> 
     gain = (values - baseline) * (1 if higher_is_better else -1)
     better, worse = float((gain > TIE).mean()), float((gain < -TIE).mean())
     return {"better": 100 * better, "worse": 100 * worse, "equal": 100 * float((abs(gain) <= TIE).mean())}
-
-
-def sparsity(S: np.ndarray | Tensor) -> float:
-    """(sqrt(n) - |M|_1/|M|_2)/(sqrt(n) - 1) of M = ReLU(S), n positions (Hoyer 2004): 0 constant, 1 at one position.
-
-    0 for a blank map.
-    """
-    M = torch.as_tensor(render.rectify(S)).cpu().double().flatten()
-    norm, root = float(M.norm()), M.numel() ** 0.5
-    return min(1.0, max(0.0, (root - float(M.sum()) / norm) / (root - 1))) if norm and root > 1 else 0.0
-
-
-def negative(S: np.ndarray | Tensor) -> float:
-    """Percent of positions of a signed map [P,Q] that are below 0."""
-    return 100 * float((torch.as_tensor(S) < 0).float().mean())
-
-
-def blank(S: np.ndarray | Tensor) -> float:
-    """100 where nothing of a signed map [P,Q] is above 0, the sign collapse of Sec. 3.2; else 0."""
-    return 100.0 * render.is_blank(S)

@@ -29,7 +29,7 @@ from ..evaluation.metrics import METRICS
 from ..evaluation.plan import EvalRun, Prepared, deterministic, prepare
 from ..evaluation.results import Cell
 from ..evaluation.run import measure_all
-from ..evaluation.statistics import ROUNDS
+from ..evaluation.statistics import ROUNDS, average
 from ..models import zoo
 from ..utils.distributed import Ranks
 from ..utils.events import Emit
@@ -164,7 +164,7 @@ def collect(made: Plan, run: GaugeRun) -> dict[str, Any]:
             _point(cell, direction=name, size=size, source=BASELINE, clamp=clamp)
             for (name, clamp), line in lines.items() for size, cell in zip(sizes, line)
         ],
-        "crossings": _crossings(sizes, lines, still), "checks": _checks(job),
+        "crossings": _crossings(sizes, lines, still, job.run.rounds, run.seed), "checks": _checks(job),
         "breaking": breaking(_views(job), made.method),
     }  # fmt: skip
 
@@ -197,8 +197,7 @@ def _line(
 
 
 def _average(cells: Sequence[Cell]) -> Cell:
-    value = float(np.mean([cell.value for cell in cells]))
-    return Cell(value, np.mean([cell.replicates for cell in cells], axis=0), cells[0].n)
+    return Cell(average([cell.estimate for cell in cells]))
 
 
 def _point(cells: dict[str, Cell], **where: Any) -> dict[str, Any]:
@@ -207,7 +206,7 @@ def _point(cells: dict[str, Cell], **where: Any) -> dict[str, Any]:
 
 def _crossings(
     sizes: Sequence[float], lines: dict[tuple[str, bool], list[dict[str, Cell]]],
-    still: dict[tuple[str, bool], dict[str, Cell]],
+    still: dict[tuple[str, bool], dict[str, Cell]], rounds: int, seed: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Where the unclamped softmax map falls behind each map that does not move, by metric and direction."""
     out = []
@@ -217,9 +216,9 @@ def _crossings(
             for metric in CROSSED:
                 if not fixed or not all(metric in a and metric in b for a, b in zip(line, fixed)):
                     continue
-                gaps = [a[metric].minus(b[metric]) for a, b in zip(line, fixed)]
-                values, rounds = np.array([g.value for g in gaps]), np.stack([g.replicates for g in gaps])
-                at = crossing(sizes, values, rounds, bool(METRICS[metric].higher_is_better))
+                gaps = [a[metric].minus(b[metric]).estimate for a, b in zip(line, fixed)]
+                values, drawn = np.array([g.value for g in gaps]), np.stack([g.drawn(rounds, seed) for g in gaps])
+                at = crossing(sizes, values, drawn, bool(METRICS[metric].higher_is_better))
                 out.append({"direction": name, "metric": metric, "by": list(kind), **at.json()})
     return out
 
