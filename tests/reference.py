@@ -253,5 +253,80 @@ def sign_changes(a: ndarray, b: ndarray) -> float:
     return sum(u * v < 0 for u, v in zip(a.flat, b.flat)) / a.size
 
 
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+def normal_tail(z: float) -> float:
+    """P(|Z| > z) of a standard normal Z."""
+    return math.erfc(z / math.sqrt(2))
+
+
+def root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where an increasing f is 0, by bisection."""
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if f(middle) < 0 else (low, middle)
+    return low
+
+
+def wilson(x: int, n: int) -> tuple[float, float]:
+    """The shares pi with (x/n - pi)^2 = z^2 pi (1 - pi) / n, P(|Z| > z) = .05 (Wilson 1927): the roots, in percent."""
+    z2 = root(lambda z: 0.05 - normal_tail(z), 0, 9) ** 2
+    apart = math.sqrt(z2**2 + 4 * z2 * x * (n - x) / n)
+    return tuple(100 * (2 * x + z2 + sign * apart) / (2 * (n + z2)) for sign in (-1, 1))
+
+
+def agresti_coull(x: int, n: int) -> tuple[float, float]:
+    """p +- z sqrt(p (1 - p) / N), p = (x + z^2/2) / N, N = n + z^2 (Agresti and Coull 1998), in percent."""
+    z = root(lambda z: 0.05 - normal_tail(z), 0, 9)
+    N = n + z**2
+    p = (x + z**2 / 2) / N
+    return tuple(100 * min(max(p + sign * z * math.sqrt(p * (1 - p) / N), 0), 1) for sign in (-1, 1))
+
+
+def bonett_price(better: int, worse: int, n: int) -> tuple[float, float]:
+    """p - q +- z sqrt((p + q - (p - q)^2) / (n + 2)), p = (better + 1) / (n + 2) (Bonett and Price 2012)."""
+    z = root(lambda z: 0.05 - normal_tail(z), 0, 9)
+    p, q = (better + 1) / (n + 2), (worse + 1) / (n + 2)
+    return tuple(100 * (p - q + sign * z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))) for sign in (-1, 1))
+
+
+def student(degrees: int) -> float:
+    """t with P(|T| > t) = .05, by Simpson's rule over Student's density (1908)."""
+    scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - math.log(degrees * math.pi) / 2
+    density = lambda t: math.exp(scale - (degrees + 1) / 2 * math.log1p(t**2 / degrees))
+
+    def inside(t: float, steps: int = 400) -> float:
+        weights = [1, *(4 if i % 2 else 2 for i in range(1, steps)), 1]
+        return 2 * t / steps / 3 * sum(w * density(i * t / steps) for i, w in enumerate(weights))
+
+    return root(lambda t: inside(t) - 0.95, 0, 20)
+
+
+def hall(values: Sequence[float], t: float) -> tuple[float, float]:
+    """The means mu with |T + g T^2/3 + g^2 T^3/27 + g/6| = t, T = (mean - mu) / (s / sqrt n), g = skewness / sqrt n.
+
+    Hall (1992, J. R. Statist. Soc. B 54), with Student's t.
+    """
+    n = len(values)
+    mean = sum(values) / n
+    second, third = (sum((v - mean) ** k for v in values) / n for k in (2, 3))
+    error, g = math.sqrt(second / (n - 1)), third / second**1.5 / math.sqrt(n)
+    corrected = lambda T: T + g * T**2 / 3 + g**2 * T**3 / 27 + g / 6
+    return tuple(mean - error * root(lambda T, end=end: corrected(T) - end, -1e4, 1e4) for end in (t, -t))
+
+
+def holm(p: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which of m hypotheses are rejected: the smallest p at level/m, the next at level/(m-1) ... (Holm 1979)."""
+    left, rejected = list(range(len(p))), [False] * len(p)
+    while left:
+        least = min(left, key=lambda i: p[i])
+        if p[least] >= level / len(left):
+            break
+        rejected[least] = True
+        left.remove(least)
+    return rejected
+
+
 # the score of each evidence source, by its key
 SCORES = {"softmax": lambda z, k: z[k], "sigmoid": lambda z, k: z[k], "log-odds": log_odds, "centred": centred_logit}

@@ -47,7 +47,11 @@ def compare(first: Path, second: Path, anyway: bool = False) -> str:
     records_a, records_b = _open_records(a, at), _open_records(b, bt)
     pair = (records_a, records_b) if records_a and records_b and records_a.names == records_b.names else None
     rows = [row for key in both for row in _rows(key, a, b, pair)]
-    how = "paired over images, 95 % bootstrap" if pair else "not paired: each with its own interval"
+    how = (
+        "paired over images, 95 %; by chance about one in twenty leaves out 0"
+        if pair
+        else "not paired: each with its own interval"
+    )
     heads = ["column", "metric", "A", "B", "B - A", "interval of the difference"]
     parts = [f"B - A, {how}.", tables.rows_markdown(heads, rows)]
     return "\n\n".join([*_differences(a, b), *parts])

@@ -32,8 +32,9 @@ class Cell:
     per_image: np.ndarray | None = None  # [total], NaN where it is missing
 
     def minus(self, other: Cell) -> Cell:
-        """The paired difference of two cells of the same images."""
-        return Cell(self.estimate.minus(other.estimate))
+        """The paired difference of two cells of the same images; certainly 0 where both are one set of numbers."""
+        one = self.per_image is not None and self.per_image is other.per_image
+        return Cell(self.estimate.minus(self.estimate if one else other.estimate))
 
     def json(self) -> dict[str, float]:
         """Value and 95 % interval; of a difference also `p`, unless both are the same numbers by construction."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -183,10 +183,14 @@ class Estimate:
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of several estimates of one metric over the same images."""
-    first, parts = estimates[0], [[e.values for e in estimates], [e.rounds for e in estimates]]
-    values, rounds = (None if any(a is None for a in arrays) else np.mean(arrays, axis=0) for arrays in parts)
-    value = float(np.mean([e.value for e in estimates]))
-    return Estimate(value, first.n, first.limits, values, rounds, first.paired)
+    first, values = estimates[0], [e.values for e in estimates if e.values is not None]
+    rounds, value = [e.rounds for e in estimates if e.rounds is not None], float(np.mean([e.value for e in estimates]))
+    return replace(
+        first,
+        value=value,
+        values=np.mean(values, axis=0) if len(values) == len(estimates) else None,
+        rounds=np.mean(rounds, axis=0) if len(rounds) == len(estimates) else None,
+    )
 
 
 def _mean_interval(values: np.ndarray) -> tuple[float, float]:

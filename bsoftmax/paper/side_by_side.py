@@ -136,7 +136,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 INTRODUCTION = (
     "Percent. Baseline: the softmax head, unclamped; + Ours: the sigmoid branch, positive weights only; Δ: their "
-    "difference. Here with 95 % bootstrap intervals over n images, that of Δ paired."
+    "difference. Here with 95 % intervals over n images, that of Δ paired."
 )
 
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-import reference_metrics as ref
+import reference as ref
 from results_made import ENTRIES, OURS, RULE, N, cells_of, drawn, stamped
 from toys import refusal
 
@@ -37,9 +37,11 @@ def test_compare_pairs_the_images_where_records_are_beside(tmp_path):
     row = next(r for r in rows if r[0].replace("\\", "") == "cam/sigmoid/on" and r[1] == "Average Drop ↓")
     first, second = ([drawn(n, s)["looks"][OURS.key]["average_drop"] for n in range(N)] for s in (0, 1))
     assert float(row[4]) == pytest.approx(np.mean(second) - np.mean(first), abs=0.006)
-    draws = np.random.default_rng(0).integers(N, size=(1000, N)).tolist()
-    low, high = np.percentile(ref.bootstrap_means([y - x for x, y in zip(first, second)], draws), [2.5, 97.5])
-    assert [float(x) for x in re.findall(r"[-+\d.]+", row[5])] == pytest.approx([low, high], abs=0.006)
+    apart, t = np.array(second) - np.array(first), ref.student(N - 1)
+    half, (low, high) = t * apart.std(ddof=1) / N**0.5, ref.hall(apart.tolist(), t)
+    low, high = min(low, apart.mean() - half), max(high, apart.mean() + half)
+    assert [float(x) for x in re.findall(r"[-+\d.]+", row[5])] == pytest.approx([low, high], abs=0.1)  # of t at 11
+    assert "about one in twenty" in text
 
 
 def test_compare_without_records_is_not_paired(tmp_path):

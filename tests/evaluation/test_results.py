@@ -6,11 +6,11 @@ import random
 
 import numpy as np
 import pytest
-import reference_metrics as ref
+import reference as ref
 from results_made import BASE, ENTRIES, FOUND, MADE, NASTY, OURS, RULE, N, collected, column, values
 from toys import refusal
 
-from bsoftmax.evaluation import aggregate, metrics
+from bsoftmax.evaluation import aggregate, metrics, results
 from bsoftmax.evaluation import column as column_module
 from bsoftmax.evaluation.aggregate import RunningTable
 
@@ -22,10 +22,10 @@ def test_means_are_means_and_differences_are_paired():
     assert found["metrics"]["average_drop"]["value"] == pytest.approx(sum(ours) / N)
     difference = found["difference"]["average_drop"]
     assert difference["value"] == pytest.approx((sum(ours) - sum(base)) / N)
-    draws = np.random.default_rng(0).integers(N, size=(200, N)).tolist()
-    apart = ref.bootstrap_means([a - b for a, b in zip(ours, base)], draws)
-    low, high = np.percentile(apart, [2.5, 97.5])
-    assert (difference["low"], difference["high"]) == pytest.approx((low, high))
+    apart, t = np.array(ours) - np.array(base), ref.student(N - 1)
+    (low, high), half = ref.hall(apart.tolist(), t), t * apart.std(ddof=1) / N**0.5
+    low, high = min(low, apart.mean() - half), max(high, apart.mean() + half)
+    assert (difference["low"], difference["high"]) == pytest.approx((low, high), rel=2e-3)
     better = sum(a < b for a, b in zip(ours, base))
     shares = {"better": 100 * better / N, "worse": 100 - 100 * better / N, "equal": 0}
     assert found["shares"]["average_drop"] == pytest.approx(shares)
@@ -50,7 +50,48 @@ def test_one_thing_is_changed_at_a_time():
      (-2, -1, True, "worse"), (-2, -1, False, "better")],
 )  # fmt: skip
 def test_a_difference_is_one_when_its_interval_leaves_out_zero(low, high, higher, said):
-    assert column_module.verdict({"value": (low + high) / 2, "low": low, "high": high}, higher) == said
+    difference = {"value": (low + high) / 2, "low": low, "high": high}
+    assert column_module.verdict(difference, higher) == said
+    assert column_module.verdict(difference | {"p_holm": 0.06}, higher) == "no difference"  # among so many
+
+
+def test_differences_are_called_within_their_family():
+    """One question, all methods and metrics: its difference is called where Holm's correction lets it be."""
+    (asked,), (family,) = FOUND["contrasts"], FOUND["families"]
+    cells = {name: cell for name, cell in asked["difference"].items() if "p_holm" in cell}
+    assert asked["difference"].keys() - cells.keys() == {"top1_cls", "sparsity"}  # the same numbers; no better side
+    assert "p" not in asked["difference"]["top1_cls"]
+    called = [cell["p_holm"] < 0.05 for cell in cells.values()]
+    assert called == ref.holm([cell["p"] for cell in cells.values()])
+    alone = sum(cell["low"] > 0 or cell["high"] < 0 for cell in cells.values())
+    counts = {"comparisons": len(cells), "alone": alone, "together": sum(called)}
+    assert family == {"question": asked["question"], **counts}
+    for name, cell in column("cam/softmax/off")["metrics"].items():
+        assert not cell.keys() & {"p", "p_holm"}, name
+
+
+def test_the_same_maps_count_once_in_a_family():
+    cell = {"value": 1.0, "low": 0.1, "high": 1.9, "n": 9, "p": 0.03}
+    columns = [
+        {"key": f"{method}/softmax/{clamp}", "source": "softmax", "clamp": clamp == "on", "look": clamp, "place": clamp,
+         "baseline": f"{method}/softmax/off" if clamp == "on" else None, "difference": {"gt_loc": dict(cell)}}
+        for method in ("cam", "gradcam") for clamp in ("off", "on")
+    ]  # fmt: skip
+    asked = [
+        {"method": c["key"], "question": "?", "of": [c["key"], c["baseline"]], "difference": {"gt_loc": dict(cell)}}
+        for c in columns if c["baseline"]
+    ]  # fmt: skip
+    assert results.correct(columns, asked) == [{"question": "?", "comparisons": 1, "alone": 1, "together": 1}]
+    assert [c["difference"]["gt_loc"]["p_holm"] for c in (*columns[1::2], *asked)] == [0.03] * 4
+
+
+def test_many_comparisons_are_said():
+    said = column_module.multiplicity(
+        [{"comparisons": 60, "alone": 7, "together": 3}, {"comparisons": 40, "alone": 2, "together": 1}]
+    )
+    for words in ("of the 100 differences here about 5 would", "and 9 do", "only of the 4 ", "Holm's", "at most 5 %"):
+        assert words in said
+    assert "Nothing" in column_module.multiplicity([])
 
 
 def test_sets_are_measured_as_sets():

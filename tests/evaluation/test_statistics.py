@@ -1,4 +1,4 @@
-"""Sums, bootstrap rounds, differences and maps' signs, from their definitions."""
+"""Sums, bootstrap rounds, differences and maps' signs, from their definitions; intervals are in test_intervals.py."""
 
 import itertools
 
@@ -9,7 +9,8 @@ import torch
 from toys import refusal
 
 from bsoftmax.evaluation import localization, metrics, statistics
-from bsoftmax.evaluation.statistics import ExactSum, RowSum, bootstrap, difference, estimate, interval, merge, shares
+from bsoftmax.evaluation.aggregate import ExactSum, RowSum, merge
+from bsoftmax.evaluation.statistics import bootstrap, pseudo_values, shares
 
 RULE = localization.protocol("standard")
 
@@ -79,7 +80,8 @@ def test_the_best_threshold_is_chosen_in_every_round():
     rounds = bootstrap(hits, best, 400)
     assert set(rounds.tolist()) == {50.0, 100.0}
     assert 0.4 < (rounds == 100).mean() < 0.6
-    assert estimate(hits, best)["value"] == 50
+    assert best(hits.sum(0), 2) == 50
+    assert "at least one image" in refusal(lambda: bootstrap(np.zeros(0)))
 
 
 def test_pixel_counts_are_resampled_by_image():
@@ -91,27 +93,19 @@ def test_pixel_counts_are_resampled_by_image():
     assert set(np.round(rounds, 6)) == {round(v, 6) for v in halves}
 
 
-def test_the_interval_covers_the_middle():
-    assert interval(np.arange(1001)) == (25, 975)
-    assert interval(np.arange(1001), 50) == (250, 750)
-    values = np.random.default_rng(1).normal(3, 2, 400)
-    found = estimate(values, rounds=2000)
-    assert found["n"] == 400
-    assert found["value"] == pytest.approx(values.mean())
-    half = 1.96 * values.std() / 20  # what the central limit theorem says
-    assert found["low"] == pytest.approx(values.mean() - half, abs=0.03)
-    assert found["high"] == pytest.approx(values.mean() + half, abs=0.03)
-    assert "at least one image" in refusal(lambda: estimate(np.zeros(0)))
-
-
-def test_differences_are_paired():
-    """Two noisy columns that differ by exactly one: the interval of the difference has no width."""
-    baseline = np.random.default_rng(0).normal(0, 50, 80)
-    found = difference(baseline + 1, baseline)
-    assert [found[key] for key in ("value", "low", "high")] == pytest.approx([1, 1, 1])
-    hits = np.random.default_rng(0).random((30, 4, 256)) < 0.2
-    assert difference(hits, hits, best) == {"value": 0, "low": 0, "high": 0, "n": 30}
-    assert "same images" in refusal(lambda: difference(baseline, baseline[1:]))
+def test_pseudo_values_stand_for_images(monkeypatch):
+    """Those of a mean are the numbers themselves; those of PxAP come from the value without each image."""
+    values = np.random.default_rng(0).normal(size=9)
+    np.testing.assert_allclose(pseudo_values(values[:, None], lambda sums, n: sums[:, 0] / n), values)
+    counts = np.random.default_rng(1).integers(0, 9, (7, 2, 1002))
+    score = lambda sums, n: metrics.px_ap(sums)
+    found, whole = pseudo_values(counts, score), float(metrics.px_ap(counts.sum(0)))
+    for i in range(7):
+        without = float(metrics.px_ap(np.delete(counts, i, 0).sum(0)))
+        assert found[i] == pytest.approx(7 * whole - 6 * without)
+    assert pseudo_values(counts[:1], score) == pytest.approx(float(metrics.px_ap(counts[0])))
+    monkeypatch.setattr(statistics, "MAX_ELEMENTS", 4100)  # two images at a time
+    np.testing.assert_array_equal(pseudo_values(counts, score), found)
 
 
 def test_shares_of_images():
@@ -124,12 +118,12 @@ def test_shares_of_images():
 def test_sparsity_is_hoyers():
     one = np.zeros((4, 4))
     one[1, 2] = 7
-    assert statistics.sparsity(one) == pytest.approx(1)
-    assert statistics.sparsity(np.full((4, 4), 3.0)) == pytest.approx(0, abs=1e-6)
-    assert statistics.sparsity(-one) == 0
+    assert metrics.sparsity(one) == pytest.approx(1)
+    assert metrics.sparsity(np.full((4, 4), 3.0)) == pytest.approx(0, abs=1e-6)
+    assert metrics.sparsity(-one) == 0
     S = np.random.default_rng(0).normal(size=(5, 7))
-    assert statistics.sparsity(S) == pytest.approx(ref.hoyer(S), abs=1e-6)
-    assert statistics.sparsity(100 * S) == pytest.approx(statistics.sparsity(S), abs=1e-6)
+    assert metrics.sparsity(S) == pytest.approx(ref.hoyer(S), abs=1e-6)
+    assert metrics.sparsity(100 * S) == pytest.approx(metrics.sparsity(S), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])

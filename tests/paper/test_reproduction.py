@@ -116,7 +116,7 @@ def test_the_files_say_the_same(both, asked, table):
         cells = line.replace("\\", "").split(" | ")
         assert cells[4] == f"{row['paper']['baseline']:.2f}"
         assert cells[7].split()[0] == f"{row['here']['baseline']['value']:.2f}"
-    for said in (*published.DIFFERS, "0.03", "bootstrap"):
+    for said in (*published.DIFFERS, "0.03", "95 % intervals"):
         assert said in text
     assert all(f"{key}.training" in text.replace("\\", "") for key in found["cells"])
 
