@@ -231,18 +231,26 @@ def pixels_table(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, nargs="*", default=[])
+    parser.add_argument("--parts", nargs="*", default=["shares", "means", "pixels", "maxima"])
     parser.add_argument("--sizes", type=int, nargs="*", default=[30, 50, 100, 250])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=200)
     options = parser.parse_args()
-    print("## Shares of images: coverage in percent, exact\n\n" + shares_table(), flush=True)
     means = [*synthetic_means(), *(row for folder in options.records for row in real_means(folder))]
-    print("\n## Means and paired differences: coverage in percent (mean width)\n\n" + means_table(means, options),
-          flush=True)  # fmt: skip
-    print("\n## PxAP\n\n" + pixels_table(options), flush=True)
     hits = [("bands", *synthetic_hits(np.random.default_rng(2)))]
     hits += [row for folder in options.records for row in real_hits(folder)]
-    print("\n## Maxima over thresholds\n\n" + maxima_table(hits, options), flush=True)
+    tables = {
+        "shares": ("Shares of images: coverage in percent, exact", shares_table),
+        "means": (
+            "Means and paired differences: coverage in percent (mean width)",
+            lambda: means_table(means, options),
+        ),
+        "pixels": ("PxAP", lambda: pixels_table(options)),
+        "maxima": ("Maxima over thresholds", lambda: maxima_table(hits, options)),
+    }
+    for part in options.parts:
+        title, table = tables[part]
+        print(f"## {title}\n\n{table()}\n", flush=True)
 
 
 if __name__ == "__main__":
