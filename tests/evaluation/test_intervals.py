@@ -187,7 +187,7 @@ TRIALS = 1000  # samples; the standard error of a share of 95 % is 0.7 points
 @pytest.mark.parametrize("n", [30, 100])
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_means_hold_the_true_one(name, n):
-    """The bootstrap's percentiles hold that of 95 % zeros in 86 % of samples of 30."""
+    """The bootstrap's percentiles hold that of 95 % zeros in 68 % of samples of 30 (docs/intervals.md)."""
     values, scale = POPULATIONS[name]
     drawn = values[np.random.default_rng(n).integers(len(values), size=(TRIALS, n))]
     covered = [holds(of_mean(sample, scale, scale == APART), values.mean()) for sample in drawn]
