@@ -19,10 +19,11 @@ from pathlib import Path
 import timing  # noqa: F401  (puts the repository on the path)
 
 from bsoftmax.cams import methods as cam_methods
-from bsoftmax.evaluation import metrics, tables
+from bsoftmax.evaluation import metrics
 from bsoftmax.evaluation.column import verdict
 from bsoftmax.evaluation.plan import EvalRun
 from bsoftmax.evaluation.run import evaluate
+from bsoftmax.reports import text as tables
 from bsoftmax.training import run as run_module
 from bsoftmax.training.job import TrainRun
 

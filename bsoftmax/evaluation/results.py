@@ -13,7 +13,7 @@ import numpy as np
 
 from . import metrics
 from .aggregate import Entry, Record, RecordArrays, load
-from .column import Column, contrasts
+from .column import Column, best, contrasts
 from .localization import EDGES, LEVELS, Protocol
 from .statistics import ROUNDS, STEPS_PER_UNIT, Statistic, bootstrap, interval, mean, shares
 
@@ -85,7 +85,7 @@ def _cells_of_sums(rows: np.ndarray, statistics: dict[str, Statistic], seed: int
 def collect(
     read: Read, entries: tuple[Entry, ...], rule: Protocol, total: int, seed: int = 0, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """The numbers of results.json: n, the unreadable images, one entry a column, and the contrasts.
+    """The numbers of results.json: n, the unreadable images, one entry a column, the contrasts, the best columns.
 
     `read()` iterates over the records; their order does not change a bit. Raises ValueError when no image was measured.
     """
@@ -111,9 +111,17 @@ def collect(
             return None
         return {name: cell.minus(by_column[b][name]).json() for name, cell in by_column[a].items()}
 
-    found = contrasts(list(dict.fromkeys(c["method"] for c in columns if c["same_as"] is None)), difference)
+    distinct = list(dict.fromkeys(c["method"] for c in columns if c["same_as"] is None))
+    found = contrasts(distinct, difference)
+    leading = best([column for column in by_column if column.method in distinct], difference, higher_is_better)
     unreadable = [list(arrays.unreadable[n]) for n in sorted(arrays.unreadable)]
-    return {"n": len(arrays.names), "asked": total, "unreadable": unreadable, "columns": columns, "contrasts": found}
+    return {"n": len(arrays.names), "asked": total, "unreadable": unreadable, "columns": columns, "contrasts": found,
+            "best": leading}  # fmt: skip
+
+
+def higher_is_better(name: str) -> bool | None:
+    """Whether a metric's higher value is better; None: neither."""
+    return metrics.find(name).higher_is_better
 
 
 def _column(

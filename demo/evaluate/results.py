@@ -13,7 +13,7 @@ import pandas as pd
 from bsoftmax import METHODS
 from bsoftmax.evaluation.column import BASELINE
 from bsoftmax.evaluation.metrics import METRICS, find
-from bsoftmax.evaluation.tables import metric_names, protocol_lines
+from bsoftmax.reports.text import metric_names, protocol_lines
 
 from ..components.report import Block, listed, table, text
 from .table import Kind, comparison_table, interval, kind_of, number, source_title, verdict
