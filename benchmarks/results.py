@@ -1,10 +1,10 @@
-"""Writes docs/results.md: all metrics of the branch and the softmax head on real photographs, and their contrasts.
+"""Writes docs/results.md: five sentences, a figure and a small table about real photographs, then every number.
 
 Protocol: that of `bsoftmax evaluate`, printed under every table. Localisation on wild20-boxes (250 photographs, true
 class); fidelity on wild20/val, class by class at most `--limit` of them, predicted class (the bundled branch's pull and
 rank were chosen on the same photographs, by other numbers); both on cub10's test split with a branch trained on its
 train split by the defaults; Deletion and Insertion on few of the first. A killed run resumes from the records and the
-trained model in `--work`.
+trained model in `--work`: with them, and the `--sources` they were measured with, nothing is measured again.
 
     python benchmarks/results.py ../shared/data --work runs/results [--workers 2]
 """
@@ -18,27 +18,35 @@ from pathlib import Path
 
 import timing  # noqa: F401  (puts the repository on the path)
 
-from bsoftmax.cams import methods as cam_methods
-from bsoftmax.evaluation import metrics, tables
-from bsoftmax.evaluation.column import verdict
+from bsoftmax.evaluation.column import CONTRASTS
 from bsoftmax.evaluation.plan import EvalRun
 from bsoftmax.evaluation.run import evaluate
+from bsoftmax.images.export import save_figure
+from bsoftmax.reports import plots, small_tables, text, verdicts, write_tables
+from bsoftmax.reports.tables import contrast_table
+from bsoftmax.reports.verdict import differs, excludes_zero, outcome
 from bsoftmax.training import run as run_module
 from bsoftmax.training.job import TrainRun
 
-ROOT = Path(__file__).resolve().parent.parent
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAPER, CLAMP, UNCLAMPED, CLAMPED, ODDS = list(CONTRASTS)[:5]
+PLACES, DROP = "gt_loc", "average_drop"
 SHOWN = {
     "places": ("gt_loc", "top1_loc", "max_box_acc", "max_box_acc_v2", "pointing"),
     "fidelity": ("average_drop", "increase", "average_gain", "adcc", "average_drop.own", "increase.own"),
     "curves": ("deletion", "insertion"),
 }
-HEAD = """# Results on real photographs
-
-Written by `python benchmarks/results.py ../shared/data`; whoever has the data can run it. Every number is a mean over
-images with its 95 % bootstrap interval. Differences are paired over the same images, and called one only where their
-interval leaves out 0. Many comparisons stand here and nothing was corrected for their number: one interval in twenty
-leaves out 0 by chance.
-"""
+METHODS = ("cam", "gradcam++", "layercam")  # whose contrasts are printed
+SECTIONS = {  # key: title, and groups of metrics printed
+    "boxes": ("Places: wild20-boxes, bundled model", ["places"]),
+    "official": ("Places by the authors' rules: wild20-boxes", ["places"]),
+    "fidelity": ("Fidelity: wild20/val, bundled model", ["fidelity"]),
+    "curves": ("Deletion and Insertion: a few of the same", ["curves"]),
+    "cub10": ("Birds: cub10's test split, a branch trained on its train split", ["places", "fidelity"]),
+}
+HEAD = "# Results on real photographs"
+NOTE = """Differences under CAM, in points, with paired 95 % intervals over images; more GT-known Loc is better, less
+Average Drop. Written by `python benchmarks/results.py ../shared/data`; whoever has the data can run it."""
 
 
 def trained(data, work):
@@ -49,63 +57,154 @@ def trained(data, work):
     return out
 
 
+def runs(options, data, work):
+    """The evaluation of every section."""
+    base = EvalRun("", work, cache=work / "cache", sources=options.sources and tuple(options.sources.split(",")))
+    boxes = replace(base, data=str(data / "wild20-boxes"), metrics=("localization",), called="wild20-boxes")
+    fidelity = replace(base, data=str(data / "wild20" / "val"), metrics=("fidelity",), limit=options.limit,
+                       called="wild20/val")  # fmt: skip
+    found = {
+        "boxes": boxes,
+        "official": replace(boxes, protocol="official", methods=("cam", "gradcam")),
+        "fidelity": fidelity,
+        "curves": replace(fidelity, metrics=("curves",), limit=options.curves, methods=("cam",)),
+        "cub10": replace(base, data=str(data / "cub10"), model=str(trained(data, work)), called="cub10"),
+    }
+    return {key: replace(run, out=work / key) for key, run in found.items()}
+
+
+def difference(found, question, name):
+    """CAM's answer to a question in a metric."""
+    of = next(c for c in found["contrasts"] if (c["method"], c["question"]) == ("cam", question))
+    return of["difference"][name]
+
+
+def said(found, question, name):
+    """not certainly different (-1.2 points [-3.2, +0.4]); 8.2 points better [4.1, 11.9]."""
+    cell = difference(found, question, name)
+    word = outcome(cell, name)
+    if word == "no difference":
+        value, ends = text.interval(cell, name, "+").split(" ", 1)
+        return f"not certainly different ({value} points {ends})"
+    sign = 1 if cell["value"] > 0 else -1
+    low, high = sorted((sign * cell["low"], sign * cell["high"]))
+    value, ends = text.interval({"value": abs(cell["value"]), "low": low, "high": high}, name).split(" ", 1)
+    return f"{value} points {word} {ends}"
+
+
+def sentences(found):
+    """The five sentences, every number and every outcome in them computed."""
+    boxes, drop, birds = found["boxes"], found["fidelity"], found["cub10"]
+
+    def both(question):
+        return f"{said(boxes, question, PLACES)} at boxes and {said(drop, question, DROP)} at fidelity"
+
+    better = [
+        f["data"]["source"] for f in (boxes, birds) if outcome(difference(f, CLAMPED, PLACES), PLACES) == "better"
+    ]
+    every = [cell for f in found.values() for c in f["contrasts"] for cell in c["difference"].values()]
+    outside, passed = sum(map(excludes_zero, every)), sum(map(differs, every))
+    corrected = f", and {passed:,} are differences by Holm's correction" if any("p_holm" in c for c in every) else ""
+    return [
+        "**The paper's step**, the branch clamped against the softmax head unclamped, is "
+        f"{said(boxes, PAPER, PLACES)} at finding boxes (GT-known Loc, {boxes['n']} photographs of wild20-boxes) and "
+        f"{said(drop, PAPER, DROP)} at fidelity (Average Drop, {drop['n']} of wild20/val).",
+        f"**The clamp alone**, on the softmax head's own weights, is {both(CLAMP)}; **log-odds**, which need no "
+        f"training, are, clamped, {both(ODDS)}.",
+        f"**The branch against the softmax head** is, neither clamped, {both(UNCLAMPED)}; both clamped, "
+        f"{both(CLAMPED)}.",
+        f"**On birds** ({birds['n']} test images of cub10, heads trained there) the paper's step is "
+        f"{said(birds, PAPER, PLACES)} at finding boxes, the clamp alone {said(birds, CLAMP, PLACES)}, and the branch "
+        f"against the softmax head, both clamped, {said(birds, CLAMPED, PLACES)}.",
+        "**So** the branch finds boxes better than the softmax head under the same clamp on "
+        f"{text.joined(better) if better else 'neither set'}; of {len(every):,} differences measured, the intervals of "
+        f"{outside:,} leave out 0 (about one in twenty would by chance alone){corrected}.",
+    ]
+
+
+def small_table(found):
+    """A row a question: boxes and fidelity on both sets."""
+    shown = [("boxes", PLACES), ("fidelity", DROP), ("cub10", PLACES), ("cub10", DROP)]
+    heads = ["what changes", *(f"{found[key]['data']['source']}: {text.title(name)}" for key, name in shown)]
+    asked = [q for q in CONTRASTS if any(c["question"] == q for c in found["boxes"]["contrasts"])]
+    rows = []
+    for question in asked:
+        cells = [difference(found[key], question, name) for key, name in shown]
+        words = [outcome(cell, name) for cell, (_, name) in zip(cells, shown)]
+        bold = ["" if word == "no difference" else f" **{word}**" for word in words]
+        rows.append([question, *(text.interval(c, name, "+") + b for c, b, (_, name) in zip(cells, bold, shown))])
+    return text.rows_markdown(heads, rows)
+
+
+def figure(found):
+    """GT-known Loc of every question on both sets, as a forest plot in docs/figures."""
+    rows = {}
+    for key in ("boxes", "cub10"):
+        for contrast in (c for c in found[key]["contrasts"] if c["method"] == "cam"):
+            source = f"{found[key]['data']['source']}, {found[key]['n']} images"
+            rows.setdefault(contrast["question"], {})[source] = contrast["difference"][PLACES]
+    made = plots.forest([plots.Panel("GT-known Loc under CAM", PLACES, rows)])
+    for end in ("png", "svg"):
+        save_figure(made, DOCS / "figures" / f"places.{end}")
+    return "![Differences in GT-known Loc with their intervals, on both sets](figures/places.svg)"
+
+
 def shown(found, names):
     """One line a column, without those that are equal by construction."""
     names = [name for name in names if any(name in c["metrics"] for c in found["columns"])]
-    heads = ["method", "source", "clamp", *map(tables.title, names)]
+    heads = ["method", "source", "clamp", *map(text.title, names)]
     rows = []
     for c in found["columns"]:
         if c["same_as"] is None:
-            cells = [tables.interval_of(c["metrics"][n]) if n in c["metrics"] else "" for n in names]
-            rows.append([*tables.column_labels(c), *cells])
-    return tables.rows_markdown(heads, rows)
+            cells = [text.interval_of(c["metrics"][n]) if n in c["metrics"] else "" for n in names]
+            rows.append([*text.column_labels(c), *cells])
+    return text.rows_markdown(heads, rows)
 
 
-def contrasts(found, names, methods=("cam", "gradcam++", "layercam")):
+def contrasts(found, names):
     """The contrasts of some methods, with a verdict in words."""
-    names = [name for name in names if any(name in c["difference"] for c in found["contrasts"])]
-    rows = []
-    for c in found["contrasts"]:
-        if c["method"] in methods:
-            cells = []
-            for name in names:
-                cell, higher = c["difference"][name], metrics.find(name).higher_is_better
-                cells.append(f"{tables.interval_of(cell, '+')} {verdict(cell, higher)}")
-            rows.append([cam_methods.METHODS[c["method"]].label, c["question"], *cells])
-    return tables.rows_markdown(["method", "question", *map(tables.title, names)], rows)
+    kept = [c for c in found["contrasts"] if c["method"] in METHODS]
+    names = [name for name in names if any(name in c["difference"] for c in kept)]
 
+    def worded(cells, name):
+        return f"{text.interval_of(cells[name], '+')} {outcome(cells[name], name)}"
 
-def significant(found, names):
-    """The metrics that differ, in one sentence a question."""
-    lines = []
-    for question in dict.fromkeys(c["question"] for c in found["contrasts"]):
-        differing = []
-        for c in found["contrasts"]:
-            if c["question"] == question:
-                both = [(n, verdict(c["difference"][n], metrics.find(n).higher_is_better)) for n in names
-                        if n in c["difference"]]  # fmt: skip
-                differing += [f"{cam_methods.METHODS[c['method']].label} {tables.title(n)} {v}" for n, v in both
-                         if v != "no difference"]  # fmt: skip
-        lines.append(f"- {question}: {'; '.join(differing) or 'no difference anywhere'}.")
-    return "\n".join(lines)
+    return contrast_table({"contrasts": kept}, names, worded)
 
 
 def protocol(found):
-    """The protocol, collapsed."""
-    lines = [[tables.escape_markdown(a), tables.escape_markdown(b)] for a, b in tables.protocol_lines(found)
+    """The protocol as a table."""
+    lines = [[text.escape_markdown(a), text.escape_markdown(b)] for a, b in text.protocol_lines(found)
              if not a.startswith(("command", "model.training"))]  # fmt: skip
-    return f"<details><summary>Protocol</summary>\n\n{tables.rows_markdown(['', ''], lines)}\n\n</details>"
+    return text.rows_markdown(["", ""], lines)
 
 
-def section(title, run, kinds, workers):
-    """Runs an evaluation and returns its section."""
-    done = evaluate(run, workers=workers, emit=progress(title))
-    found = json.loads(Path(done["results"]).read_text())
+def details(summary, *parts):
+    """Parts that are shown on a click."""
+    return "\n\n".join([f"<details><summary>{summary}</summary>", *parts, "</details>"])
+
+
+def section(key, found):
+    """A section: its verdict and small tables; every number, every difference and the protocol on a click each."""
+    title, kinds = SECTIONS[key]
     parts = [f"## {title}", f"{found['n']:,} images, {len(found['unreadable'])} counted out."]
+    for said in verdicts(found):
+        parts.append("\n".join([said.setting, "", *(f"- {answer}" for answer in (said.headline, *said.answers))]))
+    parts += [table.markdown() for table in small_tables(found)]
+    for name, made in plots.figures(found).items():
+        save_figure(made, DOCS / "figures" / f"{key}-{name}.svg")
+        parts.append(details(f"Figure: {plots.FIGURES[name]}", f"![{plots.FIGURES[name]}](figures/{key}-{name}.svg)"))
     for kind in kinds:
-        parts += [shown(found, SHOWN[kind]), "One thing changed at a time:", contrasts(found, SHOWN[kind])]
-        parts += ["Where a difference leaves out 0:", significant(found, SHOWN[kind])]
-    return "\n\n".join([*parts, protocol(found)])
+        parts.append(details("Every method, source and clamp", shown(found, SHOWN[kind])))
+        parts.append(details("One thing changed at a time", contrasts(found, SHOWN[kind])))
+    return "\n\n".join([*parts, details("Protocol", protocol(found))])
+
+
+def own_confidence(found):
+    """Average Drop by each source's own confidence, both clamped."""
+    by = {c["key"]: c["metrics"] for c in found["columns"]}
+    keys = {"own_branch": "cam/sigmoid/on", "own_softmax": "cam/softmax/on"}
+    return {name: f"{by[key]['average_drop.own']['value']:.1f} %" for name, key in keys.items()}
 
 
 def progress(title):
@@ -124,32 +223,21 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
     parser.add_argument("--limit", type=int, default=250)
     parser.add_argument("--curves", type=int, default=16)
+    parser.add_argument("--sources", help="of the columns, with commas between; default: all the model has")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     data, work = options.data.resolve(), options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    base = EvalRun("", work, cache=work / "cache")
-    boxes = replace(base, data=str(data / "wild20-boxes"), out=work / "boxes", metrics=("localization",),
-                    called="wild20-boxes")  # fmt: skip
-    fidelity = replace(base, data=str(data / "wild20" / "val"), out=work / "fidelity", metrics=("fidelity",),
-                       limit=options.limit, called="wild20/val")  # fmt: skip
-    curves = replace(fidelity, out=work / "curves", metrics=("curves",), limit=options.curves, methods=("cam",))
-    birds = replace(base, data=str(data / "cub10"), out=work / "cub10", model=str(trained(data, work)),
-                    called="cub10")  # fmt: skip
-    parts = [
-        section("Places: wild20-boxes, bundled model", boxes, ["places"], options.workers),
-        section("Places by the authors' rules: wild20-boxes", replace(
-            boxes, out=work / "official", protocol="official", methods=("cam", "gradcam")), ["places"],
-            options.workers),
-        section("Fidelity: wild20/val, bundled model", fidelity, ["fidelity"], options.workers),
-        section("Deletion and Insertion: a few of the same", curves, ["curves"], options.workers),
-        section("Birds: cub10's test split, a branch trained on its train split", birds, ["places", "fidelity"],
-                options.workers),
-    ]  # fmt: skip
-    reading = ROOT / "docs" / "reading.md"
-    read = reading.read_text() if reading.exists() else ""
-    (ROOT / "docs").mkdir(exist_ok=True)
-    (ROOT / "docs" / "results.md").write_text("\n".join([HEAD, read, "\n\n".join(parts)]) + "\n")
+    (DOCS / "figures").mkdir(parents=True, exist_ok=True)
+    found = {}
+    for key, run in runs(options, data, work).items():
+        done = evaluate(run, workers=options.workers, emit=progress(key), report=write_tables)
+        found[key] = json.loads(Path(done["results"]).read_text())
+    top = [HEAD, "\n".join(f"{n}. {words}" for n, words in enumerate(sentences(found), 1)), figure(found)]
+    reading = (DOCS / "reading.md").read_text().format(**own_confidence(found["fidelity"]))
+    top += [small_table(found), NOTE, reading.strip()]
+    parts = [*top, *(section(key, found[key]) for key in SECTIONS)]
+    (DOCS / "results.md").write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def stamped(found, **data):
     said["data"] = {"source": NASTY, "fingerprint": "f" * 64, "images": N + 1} | data
     said["model"] = {"name": "m", "trunk": "res_net%", "map_size": [4, 4]}
     said["protocol"] = {"places": RULE.asdict(), "explained": {"fidelity": "predicted"}}
-    return {**said, "versions": {"torch": "2"}, **found}
+    return {**said, "versions": {"torch": "2"}, "unreadable": [], **found}
 
 
 FOUND = stamped(collected())
@@ -67,3 +67,21 @@ def values(entry, name, part="looks"):
 
 def cells_of(line):
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def measured(method, kind, value, name="gt_loc", look=None, n=4):
+    """A column made by hand; columns of one `look` are one map."""
+    source, clamp = kind
+    key = f"{method}/{source}/{'on' if clamp else 'off'}"
+    return {
+        "key": key, "method": method, "source": source, "clamp": clamp, "look": look or key, "place": look or key,
+        "metrics": {name: {"value": value, "low": value - 1, "high": value + 1, "n": n}}, "difference": {},
+        "shares": {}, "gallery": {}, "curves": {}, "same_as": None, "baseline": None,
+    }  # fmt: skip
+
+
+def contrast(method, question, **differences):
+    """A contrast made by hand: {metric: (low, value, high)}."""
+    cells = {name: dict(zip(("low", "value", "high"), ends)) for name, ends in differences.items()}
+    of = [f"{method}/sigmoid/on", f"{method}/softmax/off"]
+    return {"method": method, "question": question, "of": of, "difference": cells}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation.column import CLAMPS
-from ..evaluation.comparison import compare
 from ..evaluation.localization import PROTOCOLS
 from ..evaluation.measure import GROUPS
 from ..evaluation.plan import EvalRun
 from ..evaluation.protocol import PRECISIONS
 from ..evaluation.run import evaluate
-from ..evaluation.tables import interval_of, title
+from ..reports import lead, small_tables, verdicts, write
+from ..reports.comparison import compare
+from ..reports.tables import full_text
+from ..reports.verdict import NOTHING
 from ..utils.events import Event
 from .arguments import MANY, add_long_running, add_model, add_number, add_seed
 from .console import (
@@ -30,25 +33,21 @@ from .console import (
     stop_requested,
 )
 
-METRICS_SHOWN = (
-    "average_drop", "increase", "average_gain", "adcc", "deletion", "insertion", "top1_loc", "gt_loc", "max_box_acc_v2",
-    "px_ap", "pointing",
-)  # fmt: skip
-
 
 def run(options: argparse.Namespace) -> None:
     """Measures fidelity and localisation of maps: every method x source x clamp, with intervals."""
     lower_priority(options.nice)
     evaluation, stop = _evaluation(options), stop_requested(options.stop_file)
+    report = partial(write, full=options.full)
     if options.events:
-        print_events(lambda emit: evaluate(evaluation, emit, stop, workers=options.workers))
+        print_events(lambda emit: evaluate(evaluation, emit, stop, workers=options.workers, report=report))
         return
     with EvaluationPrinter() as printer:
-        done = evaluate(evaluation, printer, stop, workers=options.workers)
+        done = evaluate(evaluation, printer, stop, workers=options.workers, report=report)
     if not done:  # another rank than the first
         return
     found = json.loads(Path(done["results"]).read_text(encoding="utf-8"))
-    print(text_table(found))
+    print(summary(found, options.full))
     for name, reason in found["unreadable"]:
         print(f"counted out: {name} ({reason})")
     if not found["complete"]:
@@ -81,24 +80,23 @@ class EvaluationPrinter(EventPrinter):
         print(f"at most {event['passes']:,} passes through the trunk for {event['maps']} distinct maps an image")
 
 
-def text_table(found: dict[str, Any]) -> str:
-    """The results as text: one line a column; a star where the paired interval of the difference excludes 0."""
-    names = [name for name in METRICS_SHOWN if any(name in c["metrics"] for c in found["columns"])]
-    rows = [["", *(title(name) for name in names)]]
-    for c in found["columns"]:
-        rows.append([c["key"], *(_cell(c, name) for name in names)])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([*text, f"n = {found['n']}; [95 % interval]; * differs from the method's softmax, unclamped"])
+def summary(found: dict[str, Any], full: bool = False) -> str:
+    """The verdict in words and a small table for each topic; `full`: every column and metric with its interval."""
+    said = {verdict.topic: verdict for verdict in verdicts(found)}
+    parts = ["", *wrapped(lead(found)), *([] if said else [NOTHING])]
+    for table in small_tables(found):
+        parts += ["", f"{table.topic.title}: {table.topic.asks}"]
+        if verdict := said.get(table.topic):
+            parts += wrapped(verdict.setting)
+            parts += [line for answer in (verdict.headline, *verdict.answers) for line in wrapped(f"- {answer}", "  ")]
+            parts += wrapped(verdict.count)
+        parts += ["", table.text()]
+    return "\n".join([*parts, *(["", full_text(found)] if full else []), ""])
 
 
-def _cell(column: dict[str, Any], name: str) -> str:
-    if name not in column["metrics"]:
-        return ""
-    difference = column["difference"].get(name)
-    return interval_of(column["metrics"][name]) + (
-        "*" if difference and (difference["low"] > 0 or difference["high"] < 0) else ""
-    )
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """A sentence in lines of 100 characters."""
+    return textwrap.wrap(text, 100, subsequent_indent=indent)
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
@@ -130,6 +128,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--images", help="where the images are, when they are not beside the lists that name them")
     add("--boxes", help="a CSV (path,x0,y0,x1,y1) or COCO file")
     add("--out", default="evaluation", help="folder for results and records; default %(default)s")
+    add("--full", action="store_true", help="also print, and write into results.md, every metric with its interval")
     add("--cache", help="folder for unpacked archives; default $BSOFTMAX_CACHE or ~/.cache/bsoftmax")
     add_long_running(sub, "measured", "the results call")
 

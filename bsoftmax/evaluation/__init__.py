@@ -2,7 +2,7 @@
 
 `metrics` is the registry; `localization` has MaxBoxAcc, GT-known Loc, PxAP and the pointing game, `fidelity` Average
 Drop and the others, `statistics` the intervals. `plan` prepares an evaluation, `measure` computes a chunk of images,
-`run` a data set; `results` and `tables` write it down. May import cams, models, data, images and utils.
+`run` a data set; `results` gathers the numbers. May import cams, models, data, images and utils.
 """
 
 from .column import Column

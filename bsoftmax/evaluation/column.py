@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from ..cams import methods as cam_methods
@@ -132,6 +133,27 @@ def differs(difference: Mapping[str, float]) -> bool:
     if "p_holm" in difference:
         return difference["p_holm"] < ALPHA
     return not difference["low"] <= 0 <= difference["high"]
+
+
+def best(
+    columns: Sequence[Column], difference: Callable[[Column, Column], dict[str, Any] | None],
+    higher_is_better: Callable[[str], bool | None],
+) -> dict[str, list[str]]:  # fmt: skip
+    """The metrics by which a column is better than every other map of its method, by the paired interval of each.
+
+    `difference(a, b)`: a - b by metric, or None where both are one map. Returns {key of a column: metrics}.
+    """
+    by_method: dict[str, list[Column]] = {}
+    for column in columns:
+        by_method.setdefault(column.method, []).append(column)
+    beaten: dict[Column, list[set[str]]] = {column: [] for column in columns}  # by which metrics, for every other map
+    for a, b in (pair for mine in by_method.values() for pair in combinations(mine, 2)):
+        if found := difference(a, b):
+            said = {name: verdict(cell, bool(higher_is_better(name))) for name, cell in found.items()
+                    if higher_is_better(name) is not None}  # fmt: skip
+            beaten[a].append({name for name, word in said.items() if word == "better"})
+            beaten[b].append({name for name, word in said.items() if word == "worse"})
+    return {column.key: sorted(set.intersection(*sets)) for column, sets in beaten.items() if sets}
 
 
 def verdict(difference: Mapping[str, float], higher_is_better: bool) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import metrics
 from .aggregate import STEPS_PER_UNIT, Entry, Record, RecordArrays, load
-from .column import Column, contrasts
+from .column import Column, best, contrasts
 from .localization import EDGES, LEVELS, Protocol
 from .statistics import ALPHA, ROUNDS, Estimate, bootstrap, holm, pseudo_values, shares
 
@@ -93,7 +93,7 @@ def _pixel_counts(read: Read, key: str) -> np.ndarray:
 def collect(
     read: Read, entries: tuple[Entry, ...], rule: Protocol, total: int, seed: int = 0, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """The numbers of results.json: n, the unreadable images, one entry a column, the contrasts, and their families.
+    """The numbers of results.json: n, unreadable images, one entry a column, contrasts, their families, best columns.
 
     Every difference has `p`, and `p_holm` where its metric can be better or worse: Holm's correction over a family, one
     question (or one source and clamp against the baseline) with all its methods and metrics, those of the same maps
@@ -123,9 +123,18 @@ def collect(
             return None
         return {name: cell.minus(by_column[b][name]).json() for name, cell in by_column[a].items()}
 
-    found = contrasts(list(dict.fromkeys(c["method"] for c in columns if c["same_as"] is None)), difference)
+    distinct = list(dict.fromkeys(c["method"] for c in columns if c["same_as"] is None))
+    found = contrasts(distinct, difference)
+    leading = best([column for column in by_column if column.method in distinct], difference, higher_is_better)
     unreadable = [list(arrays.unreadable[n]) for n in sorted(arrays.unreadable)]
-    out = {"n": len(arrays.names), "asked": total, "unreadable": unreadable, "columns": columns, "contrasts": found}
+    out = {
+        "n": len(arrays.names),
+        "asked": total,
+        "unreadable": unreadable,
+        "columns": columns,
+        "contrasts": found,
+        "best": leading,
+    }
     return out | {"families": correct(columns, found)}
 
 
@@ -156,6 +165,11 @@ def _correct(members: Iterable[tuple[Any, Any, dict[str, dict[str, float]]]]) ->
             cell["p_holm"] = p
     alone = sum(not same[0]["low"] <= 0 <= same[0]["high"] for same in family.values())
     return {"comparisons": len(family), "alone": alone, "together": sum(p < ALPHA for p in adjusted)}
+
+
+def higher_is_better(name: str) -> bool | None:
+    """Whether a metric's higher value is better; None: neither."""
+    return metrics.find(name).higher_is_better
 
 
 def _column(

@@ -1,10 +1,11 @@
-"""An evaluation: from a data set and a model to results and their tables, with progress events (plain dicts)."""
+"""An evaluation: from a data set and a model to its results, with progress events (plain dicts)."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ import torch
 from ..utils.distributed import Ranks
 from ..utils.events import Emit
 from ..utils.files import write_text
-from . import parallel, results, tables
+from . import parallel, results
 from .aggregate import Record, RunningTable
 from .fidelity import STEPS
 from .plan import EvalRun, Prepared, measure, prepare
 
 TABLE_SECONDS, PROGRESS_SECONDS = 10.0, 0.25
+Report = Callable[[dict[str, Any], Path], Iterable[Path]]  # writes files about the results into a folder
 
 
 class Progress:
@@ -44,9 +46,9 @@ class Progress:
 
 def evaluate(
     run: EvalRun, emit: Emit = lambda event: None, stop: Callable[[], bool] = lambda: False,
-    ranks: Ranks | None = None, workers: int | None = 1,
+    ranks: Ranks | None = None, workers: int | None = 1, report: Report = lambda results, folder: (),
 ) -> dict[str, Any]:  # fmt: skip
-    """Measures and writes results.json and its tables into `run.out`; returns the last event, "done".
+    """Measures and writes results.json into `run.out`, then what `report` does; returns the last event, "done".
 
     A killed evaluation called again with the same options resumes, with any number of `workers` on this machine (None:
     one a core, where each has enough to do) or of `ranks`. `stop` is called between chunks: the results are then of the
@@ -55,7 +57,7 @@ def evaluate(
     ranks, start = ranks or Ranks.current(), time.monotonic()
     job = prepare(run, ranks.rank)
     stopped = measure_all(job, emit, stop, ranks, workers)
-    done = _finish(job, stopped, time.monotonic() - start, emit) if ranks.rank == 0 else {}
+    done = _finish(job, stopped, time.monotonic() - start, emit, report) if ranks.rank == 0 else {}
     ranks.barrier()
     return done
 
@@ -93,8 +95,8 @@ def _announce(job: Prepared, emit: Emit) -> None:
     emit({"event": "size", "passes": job.total * passes, "maps": maps})
 
 
-def _finish(job: Prepared, stopped: bool, seconds: float, emit: Emit) -> dict[str, Any]:
-    """Writes results and tables of the images recorded so far."""
+def _finish(job: Prepared, stopped: bool, seconds: float, emit: Emit, report: Report) -> dict[str, Any]:
+    """Writes the results of the images recorded so far."""
     run = job.run
     found = results.collect(job.read, job.entries, job.setup.rule, job.total, run.seed, run.rounds)
     complete = found["n"] + len(found["unreadable"]) == job.total
@@ -106,7 +108,7 @@ def _finish(job: Prepared, stopped: bool, seconds: float, emit: Emit) -> dict[st
     written = {"format": results.FORMAT, **job.header, "notes": list(job.notes), "seed": run.seed, "rounds": run.rounds}
     written |= {"command": list(run.command), "complete": complete, **found}
     path = write_text(run.out / "results.json", json.dumps(written, allow_nan=False))
-    files = [str(path), *map(str, tables.write(written, run.out))]
+    files = [str(path), *map(str, report(written, run.out))]
     done = {"event": "done", "results": str(path), "files": files, "n": found["n"], "unreadable": found["unreadable"]}
     done |= {"stopped": stopped, "complete": complete, "seconds": seconds, "notes": written["notes"]}
     emit(done)

@@ -11,7 +11,7 @@ from typing import Any
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation.metrics import METRICS
-from ..evaluation.tables import interval_of, protocol_lines, rows_markdown
+from ..reports.text import interval_of, protocol_lines, rows_markdown
 from ..utils.files import write_text
 from . import figure
 from .directions import DIRECTIONS

@@ -22,24 +22,27 @@ _RC: dict[Any, Any] = {
     "pdf.use14corefonts": False,
     "savefig.bbox": None,
     "savefig.transparent": False,
+    "svg.fonttype": "none",  # text stays text: selectable, and small
+    "svg.hashsalt": "bsoftmax",
 }
 _FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "png", "dpi": 300, "metadata": {"Software": "bsoftmax"}},
     # The dpi of a PDF is that of its images; without a date equal figures give equal files.
     ".pdf": {"format": "pdf", "dpi": 450, "metadata": {"Creator": "bsoftmax", "CreationDate": None}},
+    ".svg": {"format": "svg", "metadata": {"Creator": "bsoftmax", "Date": None}},
 }
 _RC_LOCK = threading.Lock()  # rcParams are global, and the only way to set the font type of a PDF
 
 
 def save_figure(fig: Figure, path: str | Path) -> Path:
-    """Writes a figure as .png (300 dpi) or .pdf (embedded TrueType fonts), atomically.
+    """Writes a figure as .png (300 dpi), .svg (with its text as text) or .pdf (embedded TrueType fonts), atomically.
 
     Raises ValueError for another extension or a folder that does not exist.
     """
     path = Path(path)
     options = _FORMATS.get(path.suffix.lower())
     if options is None:
-        raise ValueError(f"Expected a file name that ends in .png or .pdf, got {path.name!r}.")
+        raise ValueError(f"Expected a file name that ends in .png, .svg or .pdf, got {path.name!r}.")
     with _RC_LOCK, matplotlib.rc_context(_RC), atomic_open(path) as file:
         fig.savefig(file, facecolor="white", **options)
     return path

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.run import evaluate
+from ..reports import write_tables
 from ..training.job import TrainRun
 from ..training.run import train
 from ..utils import files
@@ -74,7 +75,9 @@ class _Runner:
         for protocol in self.run.protocols_for(self.table):
             forward = functools.partial(self.forward, cell, f"measure, {protocol}")
             options = presets.evaluation_options(self.run, cell, data, split, protocol)
-            done = evaluate(options, forward, self.stop, ranks=self.ranks, workers=self.run.workers)
+            done = evaluate(
+                options, forward, self.stop, ranks=self.ranks, workers=self.run.workers, report=write_tables
+            )
             if done:
                 yield protocol, json.loads(Path(done["results"]).read_text(encoding="utf-8"))
                 self.stopped = self.stopped or done["stopped"]

@@ -10,16 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cams.methods import METHODS
-from ..evaluation.tables import (
-    TABLE1,
-    TABLE2,
-    escape_latex,
-    escape_markdown,
-    interval_of,
-    protocol_lines,
-    rows_markdown,
-    title,
-)
+from ..reports.latex import TABLE1, TABLE2
+from ..reports.text import escape_latex, escape_markdown, interval_of, protocol_lines, rows_markdown, title
 from ..utils.files import write_text
 from . import published
 from .presets import Cell

@@ -50,6 +50,7 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   inset: auto 0 0 !important; max-width: none !important; border: 0 !important; border-radius: 0 !important;
   white-space: normal !important; opacity: 1 !important; line-height: 1.3; max-height: 4.6em; overflow-wrap: anywhere;
 }
+#evaluate-forest { max-width: 420px; background: white; }
 @media (max-width: 760px) {
   .gradio-container main.fillable { padding: 12px !important; }
   .tab-wrapper button { padding: 0 6px !important; font-size: 13px !important; }

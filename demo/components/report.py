@@ -32,6 +32,11 @@ def text(words: str, tone: str = "plain") -> Block:
     return {"kind": "text", "text": words, "tone": tone}
 
 
+def title(words: str) -> Block:
+    """A heading over the blocks that follow."""
+    return {"kind": "title", "text": words}
+
+
 def listed(title: str, items: Sequence[str], folded: bool = False) -> Block:
     """A list under a title; `folded`: opened by clicking it."""
     return {"kind": "more" if folded else "list", "title": title, "items": list(items)}
@@ -45,5 +50,8 @@ def bar(label: str, done: float, total: float, words: str) -> Block:
 def table(
     caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]], heat: Sequence[Sequence[float]] | None = None
 ) -> Block:
-    """Rows under a head, the first cell of each naming it; `heat` in [0,1] colours the others."""
+    """Rows under a head, the first cell of each naming it; `heat` in [0,1] colours the others.
+
+    A cell is its text, or {"text", "span": an interval to draw, "best": whether it is bold}.
+    """
     return {"kind": "table", "caption": caption, "head": list(head), "rows": [list(r) for r in rows], "heat": heat}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bsoftmax.evaluation.metrics import find
 from bsoftmax.models import zoo
 
 from ..compare.present import method_choices
-from ..components.files import copy_to_cache, gallery_items
+from ..components.files import copy_to_cache, gallery_items, write_to_cache
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
 from ..server.schemas import index_of
@@ -26,7 +27,7 @@ from ..workspace.job_handlers import JobHandlers, file_stem, idle
 from ..workspace.workspaces import Workspace
 from .plan import EvalPlan, EvalSettings, default_split, with_holdout
 from .progress import EvalProgress
-from .results import CURVES, FILES, Evaluation
+from .results import ALL_FILES, CURVES, FILES, FOREST, Evaluation
 
 
 @dataclass
@@ -125,11 +126,15 @@ class EvaluateHandlers(JobHandlers):
     def _finished(self, workspace: Workspace, done: dict[str, Any], method: str) -> Update:
         outcome: Outcome = workspace.outcome
         evaluation = outcome.evaluation
-        files = {Path(path).name: copy_to_cache(path) for path in done["files"]}
+        shown = [path for path in done["files"] if Path(path).name in (FOREST, *FILES)]
+        files = {Path(path).name: copy_to_cache(path) for path in shown}
+        files[ALL_FILES] = write_to_cache(ALL_FILES, lambda path: _zip(path, done["files"]))
         group, methods = evaluation.groups()[0], evaluation.methods()
         method = method if method in [key for _, key in methods] else methods[0][1]
         return {
             **idle(), "outcome": gr.Column(visible=True), **self._view(outcome, group, "", method, ""),
+            "summary": ReportData(blocks=evaluation.summary()),
+            "forest": gr.Image(value=files.get(FOREST), visible=FOREST in files),
             "group": gr.Radio(choices=evaluation.groups(), value=group),
             "by_method": gr.Dropdown(choices=methods, value=method),
             **{name: gr.DownloadButton(value=files.get(name), visible=name in files) for name in FILES},
@@ -193,6 +198,13 @@ class EvaluateHandlers(JobHandlers):
         shown = outcome.shown.get(which, [])
         photo = copy_to_cache(shown[index_of(event.index, shown)])
         return self.open_in_compare(outcome.model, visitor(request), photo, outcome.method)
+
+
+def _zip(path: Path, files: Sequence[str]) -> None:
+    """All files of an evaluation in one."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, Path(file).name)
 
 
 def _curves(evaluation: Evaluation, group: str, method: str, clamp: bool) -> Update:

@@ -10,13 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from bsoftmax import METHODS
+from bsoftmax import METHODS, SOURCES
 from bsoftmax.evaluation.column import BASELINE
 from bsoftmax.evaluation.metrics import METRICS, find
-from bsoftmax.evaluation.tables import metric_names, protocol_lines
+from bsoftmax.reports import lead, small_tables, verdicts
+from bsoftmax.reports.text import interval, metric_names, number, protocol_lines
+from bsoftmax.reports.topics import Kind, kind_of
+from bsoftmax.reports.verdict import NOTHING, unfinished
 
-from ..components.report import Block, listed, table, text
-from .table import Kind, comparison_table, interval, kind_of, number, source_title, verdict
+from ..components.report import Block, listed, table, text, title
+from .table import comparison_table, small_block, source_title, verdict
 
 KINDS = ("deletion", "insertion")
 GROUPS = {
@@ -29,11 +32,9 @@ GALLERY = {  # metrics by which images are ranked, where the one shown has none
 }  # fmt: skip
 YES_NO = ("gt_loc", "pointing")
 BOXES = "any, IoU .5"
-LEGEND = {("softmax", False): "baseline", ("softmax", True): "softmax", ("sigmoid", True): "branch",
-          ("log-odds", True): "log-odds", ("centred", True): "centred"}  # fmt: skip
 STEP = 4  # of the 256 levels, every fourth is drawn
-FILES = {"results.md": "Markdown", "results.csv": "CSV", "results.json": "JSON", "table1.tex": "LaTeX, fidelity",
-         "table2.tex": "LaTeX, localisation"}  # fmt: skip
+FOREST, ALL_FILES = "forest.png", "evaluation.zip"
+FILES = {"results.md": "Markdown", "results.csv": "CSV", "results.json": "JSON", ALL_FILES: "All files: plots, LaTeX"}
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,31 @@ class Evaluation:
         ordered = sorted(compared, key=lambda c: rank.get(kind_of(c), 2))
         return [(source_title(kind_of(c)), c["key"]) for c in ordered]
 
-    def blocks(self, name: str) -> list[Block]:
-        """The verdict on one metric, notes, and its table."""
-        found, notes = self.found, []
-        if not found["complete"]:
-            done = found["n"] + len(found["unreadable"])
-            notes.append(text(f"Stopped early: {done:,} of {found['asked']:,} images were looked at."))
+    def summary(self) -> list[Block]:
+        """The verdict in words, notes, and a small table for each topic."""
+        found = {verdict.topic: verdict for verdict in verdicts(self.found)}
+        blocks = [text(f"{said.topic.title}. {said.headline}", "strong") for said in found.values()]
+        blocks += [*([] if blocks else [text(NOTHING, "strong")]), *self._notes(), text(lead(self.found), "quiet")]
+        for small in small_tables(self.found):
+            blocks.append(title(f"{small.topic.title}: {small.topic.asks}"))
+            if said := found.get(small.topic):
+                blocks += [text(said.setting), listed("", said.answers), text(said.count, "quiet")]
+            blocks.append(small_block(small))
+        return blocks
+
+    def _notes(self) -> list[Block]:
+        found = self.found
+        notes = [text(stopped)] if (stopped := unfinished(found)) else []
         right = next((c["metrics"]["top1_cls"] for c in self.columns if "top1_cls" in c["metrics"]), None)
         if right:
             notes.append(text(f"The softmax head names {interval(right, 'top1_cls')} % of them rightly.", "quiet"))
         notes += [text(note, "quiet") for note in found["notes"]]
         lost = [f"{image}: {why}" for image, why in found["unreadable"]]
-        counted_out = [listed(f"{len(lost):,} images counted out, and why", lost, folded=True)] if lost else []
-        return [text(verdict(found, name), "strong"), *notes, comparison_table(found, name), *counted_out]
+        return notes + ([listed(f"{len(lost):,} images counted out, and why", lost, folded=True)] if lost else [])
+
+    def blocks(self, name: str) -> list[Block]:
+        """One metric: what its intervals say in a sentence, and its table."""
+        return [text(verdict(self.found, name), "strong"), comparison_table(self.found, name)]
 
     def curves(self, group: str, method: str, clamp: bool) -> dict[str, pd.DataFrame]:
         """{kind: points of softmax unclamped and every source under a clamp} of the curves that were measured."""
@@ -108,8 +121,7 @@ class Evaluation:
         for kind, curve in CURVES.items():
             every = self._points(kind, method)
             kinds = [k for k, _ in every if k[1] == clamp or k == (BASELINE, False)]
-            rows = [(x, y, LEGEND[k] if clamp else LEGEND[k[0], True]) for k, points in every if k in kinds
-                    for x, y in points]  # fmt: skip
+            rows = [(x, y, _legend(k)) for k, points in every if k in kinds for x, y in points]
             if rows and curve.group == group:
                 out[kind] = pd.DataFrame(rows, columns=["x", "y", "map"])
         return out
@@ -149,6 +161,10 @@ class Evaluation:
         """How it was measured, line by line, from the file itself."""
         rows = [[what.replace("_", " ").replace(".", ", "), how] for what, how in protocol_lines(self.found) if how]
         return [table("How this was measured", ["what", "how"], rows)]
+
+
+def _legend(kind: Kind) -> str:
+    return "baseline" if kind == (BASELINE, False) else SOURCES[kind[0]].title.lower()
 
 
 def _caption(row: Mapping[str, Any], name: str) -> str:

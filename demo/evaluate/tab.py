@@ -1,4 +1,4 @@
-"""The Evaluate tab: images in, a table of every method, source and clamp out."""
+"""The Evaluate tab: images in; the verdict in words, small tables, a plot, and every number out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gradio as gr
 
 from bsoftmax import METHODS
 from bsoftmax.data.limits import Limits, describe
+from bsoftmax.reports.plots import FIGURES
 
 from ..compare.page import Page
 from ..components.inputs import Menu, endpoint, named_outputs
@@ -50,7 +51,7 @@ def build(page: Page) -> None:
                 "evaluate-preview", "evaluate-samples",
             )  # fmt: skip
     _wire_data(handlers, on, page.tab)
-    results = f"protocol command group by_method {VIEW} {' '.join(FILES)}"
+    results = f"summary forest protocol command group by_method {VIEW} {' '.join(FILES)}"
     names = ("evaluate", "evaluate_stop", "evaluate_discard")
     layout.wire_job(on, handlers, handlers.evaluate, _settings_of(on), results, names)
     _wire_results(handlers, on)
@@ -107,11 +108,17 @@ def _running() -> Widgets:
 def _outcome() -> Widgets:
     with gr.Column(visible=False, elem_id="evaluate-outcome") as outcome:
         on: Widgets = {"outcome": outcome, "picked": gr.State(None)}
-        with gr.Row(elem_id="evaluate-choice"):
-            on["group"] = gr.Radio(list(GROUPS), label="Metrics", elem_id="evaluate-group", scale=3, min_width=300)
-            on["metric"] = Menu([], label="Metric", elem_id="evaluate-metric", scale=2, min_width=200)
-        on["measured"] = Report(label="table", elem_id="evaluate-table")
-        on |= _details()
+        on["summary"] = Report(label="verdict", elem_id="evaluate-verdict")
+        on["forest"] = gr.Image(
+            label="What differs", alt_text=FIGURES["forest"], type="filepath", interactive=False, visible=False,
+            buttons=["download", "fullscreen"], elem_id="evaluate-forest",
+        )  # fmt: skip
+        with gr.Accordion("Every metric, with its intervals, curves and images", open=False, elem_id="evaluate-full"):
+            with gr.Row(elem_id="evaluate-choice"):
+                on["group"] = gr.Radio(list(GROUPS), label="Metrics", elem_id="evaluate-group", scale=3, min_width=300)
+                on["metric"] = Menu([], label="Metric", elem_id="evaluate-metric", scale=2, min_width=200)
+            on["measured"] = Report(label="table", elem_id="evaluate-table")
+            on |= _details()
         with gr.Row():
             for name, words in FILES.items():
                 on[name] = gr.DownloadButton(words, size="sm", min_width=90, elem_id=f"evaluate-{Path(name).stem}"

@@ -1,4 +1,4 @@
-"""The comparison table of an evaluation, its verdict in one sentence, and the names in both."""
+"""The small tables of an evaluation, the table of one metric with a sentence on it, and the names in both."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 from bsoftmax import METHODS, SOURCES
 from bsoftmax.evaluation.column import BASELINE
 from bsoftmax.evaluation.metrics import find
+from bsoftmax.reports.tables import Cell, SmallTable
+from bsoftmax.reports.text import interval, joined, title
+from bsoftmax.reports.topics import Kind, identical_groups, kind_of
+from bsoftmax.reports.verdict import outcome
 
 from ..components.report import Block, table
 
-Kind = tuple[str, bool]  # source, clamp
-ROUNDING = 1e-9  # sums in another order differ by less: an interval this near to 0 contains it
 HEAD = ("map", "{}", "Against softmax, unclamped", "In words", "Images better / worse")
-SHORT = {"softmax": "softmax", "sigmoid": "the branch", "log-odds": "log-odds", "centred": "centred rows"}
+SHORT = {key: source.title.lower() for key, source in SOURCES.items()} | {"softmax": "softmax", "sigmoid": "the branch"}
+FROZEN = [(key, clamp) for key, source in SOURCES.items() if source.branch == "softmax" for clamp in (False, True)]
 
 
 def source_title(kind: Kind, either: bool = False) -> str:
@@ -28,44 +31,22 @@ def column_title(key: str) -> str:
     return f"{METHODS[method].label}, {source_title((source, clamp == 'on'))}"
 
 
-def kind_of(column: dict[str, Any]) -> Kind:
-    """A column's source and clamp."""
-    return column["source"], column["clamp"]
-
-
-def identical_groups(columns: Sequence[dict[str, Any]]) -> list[tuple[list[str], list[dict[str, Any]]]]:
-    """(methods, columns of the first) of each group of methods whose maps are all identical by construction."""
-    by: dict[str, list[dict[str, Any]]] = {}
-    for column in columns:
-        by.setdefault(column["method"], []).append(column)
-    found: dict[tuple, list[str]] = {}
-    for method, of_method in by.items():
-        found.setdefault(tuple((*kind_of(c), c["look"], c["place"]) for c in of_method), []).append(method)
-    return [(methods, by[methods[0]]) for methods in found.values()]
-
-
 def outcome_word(column: dict[str, Any], name: str) -> str:
     """Better, worse or no difference, by the paired interval of a column; empty where there is none."""
     difference = column["difference"].get(name)
-    if difference is None:
-        return ""
-    if difference["low"] <= ROUNDING and difference["high"] >= -ROUNDING:
-        return "no difference"
-    higher, up = find(name).higher_is_better, difference["value"] > 0
-    if higher is None:
-        return "higher" if up else "lower"
-    return "better" if up == higher else "worse"
+    return outcome(difference, name) if difference else ""
 
 
-def number(value: float, name: str, sign: str = "") -> str:
-    """A metric's value, rounded for the table."""
-    return f"{value:{sign}.{1 if find(name).unit == '%' else 3}f}"
+def small_block(small: SmallTable) -> Block:
+    """A topic's first metrics, a row a method."""
+    rows: list[list[Any]] = []
+    for name, lines in small.rows.items():
+        rows += [[title(name)], *([label, *map(_small_cell, cells)] for label, cells in lines)]
+    return table(" ".join(small.notes), ["method", *small.heads], rows)
 
 
-def interval(cell: dict[str, float], name: str, sign: str = "") -> str:
-    """Value [low, high]."""
-    low, high = (number(cell[end], name, sign) for end in ("low", "high"))
-    return f"{number(cell['value'], name, sign)} [{low}, {high}]"
+def _small_cell(cell: Cell) -> dict[str, Any]:
+    return {"text": cell.text, "best": cell.best}
 
 
 def comparison_table(found: dict[str, Any], name: str) -> Block:
@@ -112,24 +93,23 @@ def verdict(found: dict[str, Any], name: str) -> str:
     words: dict[Kind, list[str]] = {}
     for _, columns in groups:
         for column in columns:
-            if outcome := outcome_word(column, name):
-                words.setdefault(kind_of(column), []).append(outcome)
+            if word := outcome_word(column, name):
+                words.setdefault(kind_of(column), []).append(word)
     metric = find(name)
     n = found["n"]
     start = "On this image" if n == 1 else f"On these {n:,} images"
     if not words:
         return f"{start} {metric.title} stands alone: softmax, unclamped, was not measured beside it."
-    same = all(outcome == "no difference" for all_ in words.values() for outcome in all_)
+    same = all(word == "no difference" for all_ in words.values() for word in all_)
     if same:
         parts = [f"no source and no clamp differs in {metric.title} from softmax unclamped beyond its interval"]
     else:
         outcomes: dict[str, list[Kind]] = {}
         for kind, all_ in words.items():
-            outcomes.setdefault(_outcome(all_), []).append(kind)
+            outcomes.setdefault(_outcomes(all_), []).append(kind)
         parts = [f"{_named(kinds)} {'is' if len(kinds) == 1 else 'are'} {how}" for how, kinds in outcomes.items()]
         start = f"{start}, by {metric.title} and against softmax unclamped:"
-    controls = (("softmax", True), ("log-odds", False), ("log-odds", True), ("centred", True))
-    alike = [kind for kind in controls if _as_well(groups, kind, name)]
+    alike = [kind for kind in FROZEN if kind != (BASELINE, False) and _as_well(groups, kind, name)]
     if alike and (same or "better" in words.get(("sigmoid", True), [])):
         parts.append(f"{_named(alike)} {'does' if len(alike) == 1 else 'do'} as well as the branch clamped")
     return f"{start} {'; '.join(parts)}."
@@ -141,16 +121,16 @@ def _named(kinds: Sequence[Kind]) -> str:
     words = [SHORT[source] if source in both else f"{SHORT[source]} {'clamped' if clamp else 'unclamped'}"
              for source, clamp in kinds]  # fmt: skip
     words = [f"{word} (clamped or not)" if word in SHORT.values() else word for word in dict.fromkeys(words)]
-    return _joined(words)
+    return joined(words)
 
 
-def _outcome(words: Sequence[str]) -> str:
+def _outcomes(words: Sequence[str]) -> str:
     n, parts = len(words), []
-    for outcome in ("better", "worse", "higher", "lower"):
-        if count := words.count(outcome):
+    for word in ("better", "worse", "higher", "lower"):
+        if count := words.count(word):
             how = "every method" if count == n else f"{count} of {n} methods"
-            parts.append(f"{outcome} under {how}" if n > 1 else outcome)
-    return _joined(parts) if parts else "no different beyond the interval"
+            parts.append(f"{word} under {how}" if n > 1 else word)
+    return joined(parts) if parts else "no different beyond the interval"
 
 
 def _as_well(groups: Sequence[tuple[list[str], list[dict[str, Any]]]], kind: Kind, name: str) -> bool:
@@ -168,8 +148,3 @@ def _as_well(groups: Sequence[tuple[list[str], list[dict[str, Any]]]], kind: Kin
             return False
         compared += 1
     return compared > 0
-
-
-def _joined(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last

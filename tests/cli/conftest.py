@@ -6,6 +6,7 @@ from PIL import Image
 from toys import coloured, small_model
 
 from bsoftmax.cli.main import main
+from bsoftmax.reports import plots
 
 COLOURS = ("blue", "green", "red")
 
@@ -31,6 +32,7 @@ def run(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BSOFTMAX_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("BSOFTMAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: path)  # tests/reports draws them; it takes a second
 
     def run(*arguments):
         code = main([str(a).replace("@", str(folder)) for a in arguments])

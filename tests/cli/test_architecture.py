@@ -113,6 +113,7 @@ def test_a_metric(carried_out, run, folder, tmp_path):
         "e",
         "--workers",
         "1",
+        "--full",
     )
     assert run("evaluate", "@/data", *words)[0] == 0
     found = json.loads((tmp_path / "e" / "results.json").read_text())

@@ -15,8 +15,8 @@ def results(tmp_path, folder="out"):
     return json.loads((tmp_path / folder / "results.json").read_text())
 
 
-def test_evaluate_writes_results_and_prints_the_table(run, tmp_path):
-    code, out, _ = run(*E, "--sources", "softmax,sigmoid")
+def test_evaluate_writes_results_and_prints_the_verdict_and_tables(run, folder, tmp_path):
+    code, out, _ = run(*E, "--sources", "softmax,sigmoid", "--full")
     assert code == 0
     found = results(tmp_path)
     assert [c["key"] for c in found["columns"]] == [
@@ -24,13 +24,30 @@ def test_evaluate_writes_results_and_prints_the_table(run, tmp_path):
     ]  # fmt: skip
     assert found["n"] == 6
     assert found["data"]["split"] == "val"
-    for name in ("results.json", "results.md", "results.csv", "table1.tex"):
+    for name in ("results.json", "results.md", "results.csv", "contrasts.csv", "table1.tex"):
         assert (tmp_path / "out" / name).is_file()
         assert name in out
+    assert all(name in out for name in ("forest.png", "forest.svg"))
     assert "note: The data has no boxes" in out
     cell = found["columns"][3]["metrics"]["average_drop"]
     assert re.search(rf"cam/sigmoid/on +{cell['value']:.2f} \[{cell['low']:.2f}, {cell['high']:.2f}\]", out)
-    assert "n = 6" in out
+    assert f"6 images of {folder}/data" in " ".join(out.split())
+    assert "- The paper's step (branch clamped, softmax not): " in out
+    row = next(line for line in out.splitlines() if line.startswith("  CAM "))  # of the small table: Average Drop
+    assert [float(x) for x in re.findall(r"[\d.]+", row)] == [
+        round(c["metrics"]["average_drop"]["value"], 1) for c in found["columns"]
+    ]
+    assert "## Every metric" in (tmp_path / "out" / "results.md").read_text()
+    assert "--full" in found["command"]
+
+
+def test_without_full_every_metric_is_in_the_csv_alone(run, tmp_path):
+    code, out, _ = run(*E, "--sources", "softmax")
+    assert code == 0
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "Sparsity" not in out + text
+    assert "sparsity" in (tmp_path / "out" / "results.csv").read_text()
+    assert len(text.partition("## Protocol")[0].splitlines()) < 60  # a screen
 
 
 def test_evaluate_options_reach_the_evaluation(run, tmp_path):

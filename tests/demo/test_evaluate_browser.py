@@ -30,8 +30,14 @@ def bring(page, path):
 
 
 def done(page):
-    page.wait_for_selector("#evaluate-table table")
+    page.wait_for_selector("#evaluate-verdict table")
     page.wait_for_function("!document.querySelector('#evaluate-go').disabled")
+
+
+def unfold(page):
+    """Opens what lies behind the small tables: every metric."""
+    page.locator("#evaluate-full > button").click()
+    page.wait_for_selector("#evaluate-table table")
 
 
 @pytest.mark.browser
@@ -48,10 +54,15 @@ def test_from_a_zip_to_the_table_and_names_are_only_text(visit, colours, child, 
     page.wait_for_selector("#evaluate-status table")  # fills while it runs
     (tmp_path / "gate").touch()
     done(page)
+    assert page.locator("#evaluate-table:visible").count() == 0
+    assert "softmax not): better. Average Drop" in page.locator("#evaluate-verdict .strong").last.inner_text()
+    assert page.locator("#evaluate-verdict .best").all_inner_texts() == ["30.0"]
+    page.wait_for_function("document.querySelector('#evaluate-forest img').naturalWidth > 0")
+    unfold(page)
     assert "no source and no clamp differs" in page.locator("#evaluate-table .strong").inner_text()
     page.locator("#evaluate-group").get_by_text("Fidelity").click()
     page.wait_for_selector("#evaluate-table >> text=by Average Drop and against softmax unclamped:")
-    assert page.locator("#evaluate-table .whisker").count() == 5  # CAM = Grad-CAM, all but the baseline
+    assert page.locator("#evaluate-table .whisker").count() == 7  # CAM = Grad-CAM, all but the baseline
     assert (
         HITS
         in page.locator("#evaluate-best, #evaluate-worst").first.inner_text()
@@ -59,9 +70,12 @@ def test_from_a_zip_to_the_table_and_names_are_only_text(visit, colours, child, 
     )
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("#evaluate-command textarea").input_value() == "bsoftmax evaluate colours.zip"
-    for button, name in (("md", "results.md"), ("csv", "results.csv"), ("json", "results.json")):
+    for button, name in (
+        ("results-md", "results.md"), ("results-csv", "results.csv"), ("results-json", "results.json"),
+        ("evaluation-zip", "evaluation.zip"),
+    ):  # fmt: skip
         with page.expect_download() as download:
-            page.locator(f"#evaluate-results-{button}").click()
+            page.locator(f"#evaluate-{button}").click()
         assert download.value.suggested_filename == name
     page.locator("#evaluate-protocol button").first.click()
     page.wait_for_selector("#evaluate-how table")
@@ -86,6 +100,7 @@ def test_what_was_trained_is_measured_on_its_own_images_with_one_click(visit, co
     assert "Model: colours, both heads." in text
     page.locator("#evaluate-go").click()
     done(page)
+    unfold(page)
     page.locator("#evaluate-group").get_by_text("Fidelity").click()
     page.locator("#evaluate-best button:has(img)").first.click()
     page.wait_for_selector("#compare:visible")
@@ -106,13 +121,13 @@ def test_two_browsers_the_second_waits_and_sees_nothing_of_the_first(visit, colo
     second.wait_for_selector("text=Waiting: 1 job ahead of yours.")
     first.locator("#evaluate-stop").click()
     done(first)
-    assert "Stopped early" in first.locator("#evaluate-table").inner_text()
+    assert "Stopped early" in first.locator("#evaluate-verdict").inner_text()
     second.wait_for_selector("#evaluate-status table")
     second.locator("#evaluate-discard").click()
     second.wait_for_selector("text=Discarded; your images are still here.")
     second.wait_for_function("!document.querySelector('#evaluate-go').disabled")
     second.wait_for_timeout(1000)
-    assert second.locator("#evaluate-table:visible").count() == 0
+    assert second.locator("#evaluate-verdict:visible").count() == 0
 
 
 @pytest.mark.browser
@@ -176,9 +191,14 @@ def test_the_sample_set_is_measured_by_the_real_command(visit, child):
     page.wait_for_selector("#evaluate-preview >> text=6 of 60 images")
     page.locator("#evaluate-go").click()
     done(page)
-    table = page.locator("#evaluate-table").inner_text()
-    assert "CAM = Grad-CAM = XGrad-CAM = HiRes-CAM" in table
-    assert "On these 6 images" in table
+    verdict = page.locator("#evaluate-verdict").inner_text()
+    assert "6 images of sample" in verdict
+    assert "The paper's step (branch clamped, softmax not): " in verdict
+    assert "CAM = Grad-CAM = XGrad-CAM = HiRes-CAM" in verdict
+    page.wait_for_function("document.querySelector('#evaluate-forest img').naturalWidth > 1000")
+    page.screenshot(path=SHOTS / "evaluate-verdict.png", full_page=True)
+    unfold(page)
+    assert "On these 6 images" in page.locator("#evaluate-table").inner_text()
     assert page.locator("#curve-box_accuracy:visible, #curve-precision_recall:visible").count() == 2
     assert page.locator("#evaluate-command textarea").input_value().split("\n") == [
         "bsoftmax sample sample",

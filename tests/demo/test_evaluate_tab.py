@@ -154,10 +154,13 @@ def test_an_evaluation_ends_in_a_table_files_and_pictures(tab, made):
     assert last["group"].choices == [(g, g) for g in ("Localisation", "Fidelity", "Signs and sparsity")]
     assert "no source and no clamp differs in GT-known Loc" in said(last, "measured")
     assert Path(last["results.md"].value["path"]).name == "results.md"
-    assert (last["table1.tex"].visible, last["table2.tex"].visible) == (True, False)
+    with zipfile.ZipFile(last["evaluation.zip"].value["path"]) as archive:
+        assert {"results.md", "results.json", "table1.tex", "forest.png"} <= set(archive.namelist())
+    assert (Path(last["forest"].value["path"]).name, last["forest"].visible) == ("forest.png", True)
+    assert "The paper's step (branch clamped, softmax not): no difference." in said(last, "summary")
     assert last["command"] == "bsoftmax evaluate colours.zip"
     assert ["model, name", "colours.safetensors"] in blocks(last, "protocol", "table")[0]["rows"]
-    assert model not in json.dumps([b for u in told for key in ("status", "measured", "protocol") if key in u
+    assert model not in json.dumps([b for u in told for key in ("status", "summary", "measured", "protocol") if key in u
                                     for b in blocks(u, key)])  # fmt: skip
     assert not list(tab.workspaces.root.rglob("run/*"))
     assert (last["go"].interactive, last["stop"].visible) == (True, False)
@@ -208,7 +211,7 @@ def test_stop_keeps_and_discard_does_not(tab, made, monkeypatch):
     monkeypatch.setenv("FAKE_JOB", "slow")
     brought(tab, made)
     told = followed(tab, each=lambda u: tab.stop(ask()) if "status" in u and blocks(u, "status", "table") else None)
-    assert "Stopped early: 23 of 24 images" in said(told[-1], "measured")
+    assert "Stopped early: 23 of 24 images" in said(told[-1], "summary")
     assert any("Stopping" in said(u, "status") or "stopped early" in said(u, "status") for u in told[:-1])
     told = followed(tab, each=lambda u: tab.discard(ask()) if "status" in u and blocks(u, "status", "table") else None)
     assert "measured" not in told[-1]

@@ -1,7 +1,10 @@
 """The table of the Evaluate tab from results made by hand: intervals, verdicts, identical_groups, pictures."""
 
+from results_made import contrast
+
+from bsoftmax.reports.topics import identical_groups
 from demo.evaluate.results import Evaluation
-from demo.evaluate.table import comparison_table, identical_groups, outcome_word, verdict
+from demo.evaluate.table import comparison_table, verdict
 
 
 def column(method, kind, value, apart=None, name="average_drop", look=None):
@@ -16,16 +19,10 @@ def column(method, kind, value, apart=None, name="average_drop", look=None):
     }  # fmt: skip
 
 
-def test_an_interval_with_zero_in_it_is_no_difference():
-    words = [outcome_word(column("cam", ("sigmoid", True), 1, (low, low + 1, high)), "average_drop")
-             for low, high in ((-1, 1), (0, 1), (1e-14, 3), (-3, -1e-14), (0.5, 1), (-3, -2))]  # fmt: skip
-    assert words == ["no difference"] * 4 + ["worse", "better"]  # a drop: lower is better
-    assert outcome_word(column("cam", ("softmax", False), 1), "average_drop") == ""
-    assert outcome_word(column("cam", ("sigmoid", True), 1, (2, 3, 4), "negative"), "negative") == "higher"
-
-
-def results(*columns, n=60):
-    return {"n": n, "asked": n, "complete": True, "unreadable": [], "notes": [], "columns": list(columns)}
+def results(*columns, n=60, **more):
+    said = {"data": {"source": "birds"}, "model": {"name": "m"}, "protocol": {}}
+    said |= {"n": n, "asked": n, "complete": True, "unreadable": [], "notes": []}
+    return {**said, "columns": list(columns), **more}
 
 
 BASE, OURS, ODDS, CLAMP = ("softmax", False), ("sigmoid", True), ("log-odds", False), ("softmax", True)
@@ -50,6 +47,27 @@ def test_the_verdict_is_computed_from_the_intervals():
     )
     alone = results(column("cam", OURS, 20), n=1)
     assert verdict(alone, "average_drop").startswith("On this image Average Drop stands alone")
+
+
+def test_the_page_begins_with_the_verdict_and_small_tables():
+    step = "the paper's step: branch clamped, softmax not"
+    made = results(
+        column("cam", BASE, 40), column("cam", OURS, 20, (-25, -20, -15)),
+        best={"cam/sigmoid/on": ["average_drop"]},
+        contrasts=[contrast("cam", step, average_drop=(-25, -20, -15))],
+    )  # fmt: skip
+    first, *rest = Evaluation(made).summary()
+    assert first["tone"] == "strong"
+    assert first["text"].startswith(
+        "Fidelity. The paper's step (branch clamped, softmax not): better. Average Drop falls"
+    )
+    (table,) = (block for block in rest if block["kind"] == "table")
+    assert table["head"] == ["method", "Softmax head", "Sigmoid branch, clamped"]
+    assert table["rows"] == [
+        ["Average Drop ↓"], ["CAM", {"text": "40.0", "best": False}, {"text": "20.0", "best": True}]
+    ]  # fmt: skip
+    nothing, *_ = Evaluation(results(column("cam", BASE, 40))).summary()
+    assert nothing["text"].startswith("Nothing was measured that could be compared")
 
 
 def test_methods_that_are_one_map_stand_together_and_so_do_clamps():

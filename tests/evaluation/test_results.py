@@ -13,6 +13,7 @@ from toys import refusal
 from bsoftmax.evaluation import aggregate, metrics, results
 from bsoftmax.evaluation import column as column_module
 from bsoftmax.evaluation.aggregate import RunningTable
+from bsoftmax.evaluation.column import Column
 
 
 def test_means_are_means_and_differences_are_paired():
@@ -92,6 +93,38 @@ def test_many_comparisons_are_said():
     for words in ("of the 100 differences here about 5 would", "and 9 do", "only of the 4 ", "Holm's", "at most 5 %"):
         assert words in said
     assert "Nothing" in column_module.multiplicity([])
+
+
+def apart(reach=0.1, **values):
+    """Differences as `best` gets them, with intervals that reach so far."""
+    return {name: {"value": v, "low": v - reach, "high": v + reach} for name, v in values.items()}
+
+
+def higher(name):
+    return metrics.find(name).higher_is_better
+
+
+def test_the_best_column_beats_every_other_map_of_its_method():
+    a, b, c = (Column("cam", *kind) for kind in (("softmax", False), ("softmax", True), ("sigmoid", True)))
+    drop, boxes, sparsity = {a: 1, b: 2, c: 9}, {a: 5, b: 4, c: 4.5}, {a: 1, b: 2, c: 3}  # the last is no merit
+
+    def difference(one, other):
+        found = apart(average_drop=drop[one] - drop[other], sparsity=sparsity[one] - sparsity[other])
+        unclear = 0.6 if {one, other} == {a, c} else 0.1
+        return found | apart(unclear, gt_loc=boxes[one] - boxes[other])
+
+    found = column_module.best((a, b, c, Column("eigencam", "softmax", False)), difference, higher)
+    assert found == {a.key: ["average_drop"], b.key: [], c.key: []}
+
+
+def test_one_map_under_two_names_does_not_keep_itself_from_being_best():
+    worse, good, twin = (Column("layercam", *k) for k in (("softmax", False), ("sigmoid", False), ("sigmoid", True)))
+
+    def difference(one, other):
+        return None if {one, other} == {good, twin} else apart(gt_loc=-1 if one == worse else 1)
+
+    found = column_module.best((worse, good, twin), difference, higher)
+    assert found == {worse.key: [], good.key: ["gt_loc"], twin.key: ["gt_loc"]}
 
 
 def test_sets_are_measured_as_sets():

@@ -9,6 +9,7 @@ from toys import C, counted, refusal, toy
 
 from bsoftmax.data.sample import write_sample
 from bsoftmax.evaluation import fidelity, plan
+from bsoftmax.reports.verdict import unfinished
 
 
 def kinds(events):
@@ -67,13 +68,13 @@ def test_a_table_is_told_on_the_way_and_agrees_with_the_results(go, monkeypatch)
             assert value == pytest.approx(column["metrics"][name]["value"], abs=1e-9)
 
 
-def test_stop_keeps_what_was_measured_and_a_rerun_completes_it(go, tmp_path):
+def test_stop_keeps_what_was_measured_and_a_rerun_completes_it(go):
     whole = go("whole")
     asked = iter([False, False])
     part = go("part", stop=lambda: next(asked, True))
     assert (part["n"], part["asked"], part["complete"]) == (8, 10, False)
     assert go.events[-1]["stopped"] is True
-    assert "Stopped early: 8 of 10" in (tmp_path / "part" / "results.md").read_text()
+    assert "Stopped early: 8 of 10" in unfinished(part)
     assert go("part")["columns"] == whole["columns"]
 
 

@@ -53,15 +53,15 @@ def test_pdf_is_whole_and_embeds_truetype(tmp_path):
     assert height > 72
 
 
-@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_same_figure_gives_the_same_file(suffix, tmp_path):
     files = [save_figure(figure([row(POSITIVE, MIXED)], tau=0.2), tmp_path / f"{n}{suffix}").read_bytes() for n in "ab"]
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("name", ["a.svg", "a", "a.png.exe", ".png", "a.npz"])
+@pytest.mark.parametrize("name", ["a.eps", "a", "a.png.exe", ".png", "a.npz"])
 def test_other_endings_are_refused(name, tmp_path):
-    with pytest.raises(ValueError, match=r"\.png or \.pdf"):
+    with pytest.raises(ValueError, match=r"\.png, \.svg or \.pdf"):
         save_figure(figure([row(POSITIVE)]), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -59,6 +59,7 @@ function drawRow(row, heat) {
   row.forEach((cell, j) => {
     const node = make(j ? 'td' : 'th', typeof cell === 'number' ? 'number' : '', String(cell?.text ?? cell));
     if (cell?.span) node.append(whisker(cell.span));
+    node.classList.toggle('best', Boolean(cell?.best));
     if (!j) node.scope = 'row';
     if (j && heat) node.style.setProperty('--heat', `${Math.round(heat[j - 1] * 50)}%`);
     line.append(node);

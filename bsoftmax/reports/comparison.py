@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import aggregate, localization, results, statistics, tables
-from .aggregate import Entry
-from .column import Column
-from .results import Cell
+from ..evaluation import aggregate, localization, results, statistics
+from ..evaluation.aggregate import Entry
+from ..evaluation.column import Column
+from ..evaluation.results import Cell
+from . import text
 
 IGNORED = ("data.source", "command", "n", "asked", "complete")  # not part of the protocol
 
@@ -53,13 +54,13 @@ def compare(first: Path, second: Path, anyway: bool = False) -> str:
         else "not paired: each with its own interval"
     )
     heads = ["column", "metric", "A", "B", "B - A", "interval of the difference"]
-    parts = [f"B - A, {how}.", tables.rows_markdown(heads, rows)]
+    parts = [f"B - A, {how}.", text.rows_markdown(heads, rows)]
     return "\n\n".join([*_differences(a, b), *parts])
 
 
 def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """The lines of the protocol that differ."""
-    first, second = (dict(tables.protocol_lines(found)) for found in (a, b))
+    first, second = (dict(text.protocol_lines(found)) for found in (a, b))
     lines = [
         f"- {name}: {first.get(name, 'not said')} / {second.get(name, 'not said')}"
         for name in dict.fromkeys([*first, *second])
@@ -105,6 +106,6 @@ def _rows(
         if name in cells[0] and name in cells[1] and cells[0][name].estimate.n == cells[1][name].estimate.n:
             found = cells[1][name].minus(cells[0][name]).json()
             paired = f"[{found['low']:+.2f}, {found['high']:+.2f}]"
-        values = [tables.interval_of(cell) for cell in (mine, theirs)]
+        values = [text.interval_of(cell) for cell in (mine, theirs)]
         difference = f"{theirs['value'] - mine['value']:+.2f}"
-        yield [tables.escape_markdown(key), tables.title(name), *values, difference, paired]
+        yield [text.escape_markdown(key), text.title(name), *values, difference, paired]

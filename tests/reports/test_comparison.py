@@ -11,7 +11,8 @@ import reference as ref
 from results_made import ENTRIES, OURS, RULE, N, cells_of, drawn, stamped
 from toys import refusal
 
-from bsoftmax.evaluation import aggregate, comparison, results
+from bsoftmax.evaluation import aggregate, results
+from bsoftmax.reports import comparison
 
 # --- compare ----------------------------------------------------------------------------------------------------------
 
