@@ -8,7 +8,7 @@ the commands. docs/architecture.md draws which of them imports which.
 from .cams import METHODS, SOURCES, View, class_map, explain, identical_by_construction
 from .models import DualBranch, open_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "METHODS",
     "SOURCES",
