@@ -61,3 +61,14 @@ def test_an_unpacked_copy_works_from_any_folder_and_finds_checkpoints_there(whee
     assert re.findall(r"^(\w+) +bundled: .*?, (\d+) classes", done.stdout, re.M) == [
         ("imagenet", "1000"), ("wild20", "20"), ("mine", "20")
     ]  # fmt: skip
+
+
+def test_the_container_copies_what_the_page_needs_and_runs_it_as_a_user():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1] if name[:2] != "--"}
+    assert {"app.py", "bsoftmax", "demo", "checkpoints", "requirements.txt", "packages.txt"} <= copied
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert kept == copied
+    assert all((ROOT / name).exists() for name in copied)
+    assert lines.index("USER user") < lines.index('CMD ["python", "app.py"]')
+    assert "/health" in next(line for line in lines if "urlopen" in line)
