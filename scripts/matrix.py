@@ -1,12 +1,13 @@
 """Do the requirements resolve, install and run, for every Python and torch that the project supports?
 
-    python scripts/matrix.py                                  # resolves all pairs; needs pip 25 or newer, no download
+    python -m pip install uv && python scripts/matrix.py      # resolves all pairs
     python scripts/matrix.py --python 3.11 --torch 2.9 --try  # besides, a fresh venv: install, open the page, explain
     python scripts/matrix.py --python 3.11 --torch 2.9 --try --tests tests/models tests/cams
 
-Resolving asks the registry for what it offers to that Python on Linux (x86_64), whichever Python runs this script; it
-reads the wheels' metadata alone. A pair is tried where its interpreter (`python3.11`) is on this machine. Prints a line
-of JSON for each pair and a table at the end; exit code 1 when a pair that the registry offers fails.
+Resolving asks the registry for wheels for that Python on Linux (x86_64), whichever Python runs this script. uv reads
+their metadata alone, where pip downloads gigabytes. A pair is tried, with pip, where its interpreter (`python3.11`)
+is on this machine. Prints a line of JSON for each pair, then a table; exit code 1 when a pair that the registry offers
+fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 OLDEST = (2, 8)  # torch
 SHOWN = ("torch", "torchvision", "gradio", "timm", "numpy", "pillow", "huggingface-hub")
-NONE = re.compile(r"No matching distribution found for torch|Could not find a version that satisfies .* torch==")
+NOT_OFFERED = re.compile(r"torch==\S+ has no wheels with a matching Python")
+AT_ONCE = 8  # most of the time is spent waiting for the registry
 SMOKE = """
 import gradio as gr, numpy as np, torch, torchvision
 from bsoftmax.cli import main
@@ -46,30 +49,23 @@ def run(*command: str, **more: Any) -> subprocess.CompletedProcess[str]:
 
 def minors() -> list[str]:
     """The releases of torch, as "2.8", from the oldest supported to the newest that the registry has."""
-    found = run(sys.executable, "-m", "pip", "index", "versions", "torch", env=uncapped())
+    uncapped = {**os.environ, "PIP_CONFIG_FILE": os.devnull}  # pip's configuration may hold a newer one back
+    found = run(sys.executable, "-m", "pip", "index", "versions", "torch", env=uncapped)
     versions = {tuple(map(int, v.split("."))) for v in re.findall(r"\b(\d+\.\d+)\.\d+", found.stdout.partition(":")[2])}
     return [f"{major}.{minor}" for major, minor in sorted(versions) if (major, minor) >= OLDEST]
 
 
-def uncapped() -> dict[str, str]:
-    """The environment without pip's configuration file, which may hold a newer torch back."""
-    return {**os.environ, "PIP_CONFIG_FILE": os.devnull}
-
-
 def resolved(python: str, torch: str, requirements: str) -> dict[str, Any]:
-    """What pip would install for one pair."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        done = run(
-            sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--no-cache-dir",
-            "--use-feature=fast-deps", "--python-version", python, "--only-binary=:all:", "--target", folder,
-            "--report", str(report), "-r", str(ROOT / requirements), f"torch=={torch}.*", env=uncapped(),
-        )  # fmt: skip
-        if done.returncode:
-            status = "not offered" if NONE.search(done.stderr) else "conflict"
-            return {"resolves": status, "why": [line for line in done.stderr.splitlines() if "ERROR" in line][:3]}
-        items = [item["metadata"] for item in json.loads(report.read_text())["install"]]
-    versions = {item["name"].lower().replace("_", "-"): item["version"] for item in items}
+    """What would be installed for one pair."""
+    done = run(
+        sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-config", "--python-version", python,
+        "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:", "-",
+        input=f"-r {ROOT / requirements}\ntorch=={torch}.*\n",
+    )  # fmt: skip
+    if done.returncode:
+        why = " ".join(done.stderr.split())[:400]
+        return {"resolves": "not offered" if NOT_OFFERED.search(why) else "conflict", "why": why}
+    versions = dict(re.findall(r"^([\w.-]+)==(\S+)", done.stdout, re.M))
     return {"resolves": "yes", "packages": len(versions), **{name: versions.get(name) for name in SHOWN}}
 
 
@@ -108,9 +104,11 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=[], help="besides, run these tests there")
     options = parser.parse_args()
     releases, rows = options.torch or minors(), {}
-    for python in options.python:
-        for torch in releases:
-            row = {"python": python, "torch asked": torch, **resolved(python, torch, options.requirements)}
+    pairs = [(python, torch) for python in options.python for torch in releases]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = pool.map(lambda pair: resolved(*pair, options.requirements), pairs)
+        for (python, torch), answer in zip(pairs, answers):
+            row = {"python": python, "torch asked": torch, **answer}
             if options.trial and row["resolves"] == "yes":
                 row |= tried(python, torch, options.tests)
             rows[python, torch] = row

@@ -150,6 +150,7 @@ def main() -> None:
     """Starts everything and tries it."""
     ports, front = [free_port(), free_port()], free_port()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o755)  # nginx keeps uploads there, as another user when root starts it
         shared = Path(folder) / "models"
         shared.mkdir()
         conf = (ROOT / "docs" / "nginx.conf").read_text()
