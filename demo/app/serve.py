@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.middleware import Middleware
+
 from bsoftmax.data.limits import LIMITS
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
 from ..server import operation, permissions, storage
+from ..server.lost_files import LostFiles
 from ..server.run_folder import write_into_one_folder
 from ..server.session import Session
 from .layout import build_app
@@ -51,7 +54,7 @@ def serve(options: Serving | None = None) -> None:
         run_history=False,  # writing every event to the browser's storage makes sliders several times slower
         max_file_size=options.max_upload * 1_000_000 if options.max_upload else LIMITS.zip_bytes,
         server_name=os.environ.get("GRADIO_SERVER_NAME"), server_port=options.port, root_path=options.root_path,
-        prevent_thread_lock=True,
+        prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(LostFiles)]},
     )  # fmt: skip
     if watched:
         operation.watch(app, page)

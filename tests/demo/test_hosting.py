@@ -8,6 +8,11 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 import torch
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 from toys import refusal, small_model
 
 from bsoftmax import View, class_map
@@ -15,7 +20,7 @@ from bsoftmax.cams import view as views
 from demo.app import serve
 from demo.app.serve import Serving
 from demo.compare.handlers import Handlers
-from demo.server import permissions, storage, zero_gpu
+from demo.server import lost_files, permissions, storage, zero_gpu
 from demo.server.session import Session
 
 MODEL = small_model(("cat", "dog"), branch=False)
@@ -163,3 +168,30 @@ def test_behind_a_proxy_folders_of_this_machine_are_not_read(monkeypatch):
     assert permissions.is_local()
     monkeypatch.setenv("GRADIO_ROOT_PATH", "/bsoftmax")
     assert not permissions.is_local()
+
+
+@pytest.fixture
+def echo(monkeypatch):
+    """A server that answers what it was sent, whose own folder is bsoftmax-server-here."""
+    monkeypatch.setattr(lost_files.tempfile, "gettempdir", lambda: "/tmp/bsoftmax-server-here")
+
+    async def answer(request):
+        return PlainTextResponse(await request.body())
+
+    routes = [Route("/{path:path}", answer, methods=["GET", "POST"])]
+    return TestClient(Starlette(routes=routes, middleware=[Middleware(lost_files.LostFiles)]))
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/call/classify", "/gradio_api/run/predict/"])
+def test_a_page_of_a_server_that_has_ended_is_told_so(echo, path):
+    own, other = ({"data": [{"path": f"/tmp/bsoftmax-server-{name}/cache/a.jpeg"}]} for name in ("here", "gone_-1"))
+    assert echo.post(path, json=own).json() == own
+    assert echo.post(path, json={"data": []}).status_code == 200
+    answer = echo.post(path, json=other)
+    assert (answer.status_code, answer.json()["detail"]) == (409, lost_files.SENTENCE)
+    assert echo.post(path, content=b"bsoftmax-server-here bsoftmax-server-gone").status_code == 409
+
+
+def test_other_requests_are_passed_on_unread(echo):
+    assert echo.post("/gradio_api/upload", content=b"bsoftmax-server-gone").content == b"bsoftmax-server-gone"
+    assert echo.get("/gradio_api/queue/join").status_code == 200
