@@ -8,7 +8,7 @@ plots, `paper` the paper's tables, `cli` the commands. docs/architecture.md draw
 from .cams import METHODS, SOURCES, View, class_map, explain, identical_by_construction
 from .models import DualBranch, open_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "METHODS",
     "SOURCES",

@@ -18,6 +18,8 @@ def test_the_space_runs_the_pinned_gradio():
     assert f"gradio=={pinned}" in (ROOT / "pyproject.toml").read_text()
     for line in ("sdk: gradio", "app_file: app.py", "license: apache-2.0", "python_version:", "tags:"):
         assert line in FRONT
+    thumbnail = re.search(r"^thumbnail: https://huggingface.co/spaces/\w+/bsoftmax/resolve/main/(\S+)$", FRONT, re.M)
+    assert (ROOT / thumbnail.group(1)).is_file()
     assert len(re.search(r"short_description: (.*)", FRONT).group(1)) <= 60  # the Hub's limit
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from functools import cached_property
 
 import torch
@@ -18,11 +19,29 @@ CHUNK = 32  # perturbed images or features in memory at once
 Tick = Callable[[int, int], None]  # progress callback: done, total
 
 
-class View:
-    """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with cached results that all methods and heads share."""
+@torch.no_grad()
+def masked_vectors(model: DualBranch, x: Tensor, F: Tensor, done: int = 0) -> Generator[Tensor, None, None]:
+    """Penultimate vectors [n,N_pen] of x [B,3,H,W] times maps of F [B,N,P,Q], upsampled and min-maxed.
 
-    def __init__(self, model: DualBranch, x: Tensor) -> None:
-        self.model, self.x = model, x
+    Image by image, at most CHUNK maps at once; begins after the first `done` of these chunks.
+    """
+    for b, start in [(b, start) for b in range(len(F)) for start in range(0, F.shape[1], CHUNK)][done:]:
+        masks = nnf.interpolate(F[b, start : start + CHUNK, None], x.shape[2:], mode="bilinear")
+        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+        masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
+        yield model.neck(*model.features(x[b, None] * masks))
+
+
+class View:
+    """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with cached results that all methods and heads share.
+
+    `run_masked` replaces `masked_vectors`, to run the many passes of Score-CAM on another device.
+    """
+
+    def __init__(
+        self, model: DualBranch, x: Tensor, run_masked: Callable[..., Generator[Tensor, None, None]] = masked_vectors
+    ) -> None:
+        self.model, self.x, self.run_masked = model, x, run_masked
         self.F, self.tokens = model.features(x)
         self.weights: dict[str, Tensor] = {}  # alpha of class-free methods
         self._masked: Tensor | None = None
@@ -56,27 +75,21 @@ class View:
         """Whether `masked` has been computed."""
         return self._masked is not None
 
-    @torch.no_grad()
     def _run_masked(self, tick: Tick | None) -> Tensor:
         (B, N), rows = self.F.shape[:2], list(self._masked_rows)
-        chunks = [(b, start) for b in range(B) for start in range(0, N, CHUNK)]
+        done = sum(map(len, rows))
         try:
-            for b, start in chunks[len(rows) :]:
-                rows.append(self._masked_chunk(b, start))
-                if tick:
-                    tick(min(b * N + start + CHUNK, (b + 1) * N), B * N)
+            with closing(self.run_masked(self.model, self.x, self.F, len(rows))) as chunks:
+                for h in chunks:
+                    rows.append(h)
+                    done += len(h)
+                    if tick:
+                        tick(done, B * N)
         except BaseException:
             self._masked_rows = rows
             raise
         self._masked_rows = []
         return torch.cat(rows).reshape(B, N, -1)
-
-    def _masked_chunk(self, b: int, start: int) -> Tensor:
-        masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], self.x.shape[2:], mode="bilinear")
-        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-        masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
-        h: Tensor = self.model.neck(*self.model.features(self.x[b, None] * masks))
-        return h
 
     @torch.no_grad()
     def without_channel(self, b: int, channels: slice) -> Tensor:

@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         serve = importlib.import_module("demo.app.serve")  # the library itself knows nothing of the page
     except ModuleNotFoundError as error:
-        raise ValueError(f"The page needs {error.name}: python -m pip install 'bsoftmax[demo]'.") from None
+        raise ValueError(f"The page needs {error.name}: python -m pip install {error.name}.") from None
     serve.serve(
         serve.Serving(
             options.host, options.port, options.root_path, options.max_upload, not options.no_training,

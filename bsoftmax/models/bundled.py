@@ -6,20 +6,29 @@ import json
 from pathlib import Path
 
 from . import checkpoints
+from .backbones import weights_folder
 from .checkpoints import FORMAT
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+PACKAGE = Path(__file__).resolve().parents[1]
 BUNDLED = "bundled:"  # how `Spec.origin` names a trunk of theirs
 
 
-def bundled() -> dict[str, Path]:
-    """Paths of the bundled models by name.
+def bundled_folder(package: Path) -> Path:
+    """The folder of the bundled models: inside the package where it was installed, beside it in a source tree."""
+    inside = package / "checkpoints"
+    return inside if inside.is_dir() else package.parent / "checkpoints"
 
-    Weights of timm trunks in the same folder and unreadable files are ignored.
+
+CHECKPOINTS = bundled_folder(PACKAGE)
+
+
+def bundled() -> dict[str, Path]:
+    """Paths by name of the bundled models, and of checkpoints in the folder of local weights.
+
+    Weights of timm trunks in the same folders and unreadable files are ignored.
     """
-    return {
-        path.stem: path for path in safetensors_in(CHECKPOINTS) if "." not in path.stem and has_format(path, FORMAT)
-    }
+    found = (path for path in _candidates() if "." not in path.stem and has_format(path, FORMAT))
+    return {path.stem: path for path in found}
 
 
 def breaking() -> dict[str, dict[str, float]]:
@@ -33,14 +42,20 @@ def breaking() -> dict[str, dict[str, float]]:
 
 
 def unreadable() -> dict[str, str]:
-    """Unreadable files in the folder of bundled models, with the reason."""
+    """Unreadable files in these folders, with the reason."""
     out = {}
-    for path in safetensors_in(CHECKPOINTS):
+    for path in _candidates():
         try:
             checkpoints.format_of(path)
         except checkpoints.CheckpointError as error:
             out[path.name] = str(error)
     return out
+
+
+def _candidates() -> list[Path]:
+    """The files of both folders; a bundled one hides another of its name."""
+    first = {path.name: path for path in safetensors_in(CHECKPOINTS)}
+    return [*first.values(), *(path for path in safetensors_in(weights_folder()) if path.name not in first)]
 
 
 def safetensors_in(folder: Path) -> list[Path]:

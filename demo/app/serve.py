@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from starlette.middleware import Middleware
 
 from bsoftmax.data.limits import LIMITS
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
-from ..server import operation, permissions
+from ..server import operation, permissions, storage
+from ..server.lost_files import LostFiles
 from ..server.run_folder import write_into_one_folder
 from ..server.session import Session
 from .layout import build_app
@@ -38,8 +42,9 @@ def serve(options: Serving | None = None) -> None:
     options = options or Serving()
     session = Session(menu(options))
     write_into_one_folder()
-    if options.host:
-        os.environ["GRADIO_SERVER_NAME"] = options.host  # whether folders of this machine are read depends on it
+    for name, value in (("GRADIO_SERVER_NAME", options.host), ("GRADIO_ROOT_PATH", options.root_path)):
+        if value:
+            os.environ[name] = value  # whether folders of this machine are read depends on it
     if not options.training:
         os.environ[permissions.VARIABLE] = "off"
     page = build_app(session)
@@ -49,23 +54,48 @@ def serve(options: Serving | None = None) -> None:
         run_history=False,  # writing every event to the browser's storage makes sliders several times slower
         max_file_size=options.max_upload * 1_000_000 if options.max_upload else LIMITS.zip_bytes,
         server_name=os.environ.get("GRADIO_SERVER_NAME"), server_port=options.port, root_path=options.root_path,
-        prevent_thread_lock=True,
+        prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(LostFiles)]},
     )  # fmt: skip
     if watched:
         operation.watch(app, page)
     page.block_thread()
 
 
-def menu(options: Serving) -> dict[str, str | Path]:
-    """Name -> what opens it, of every model in the menu. Raises ValueError for an unknown name or folder."""
-    found: dict[str, str | Path] = {name: name for name in zoo.names()}
-    if options.share_models:
-        folder = Path(options.share_models)
-        if not folder.is_dir():
-            raise ValueError(f"There is no folder {quoted(options.share_models)} of models: check the path.")
-        found |= {path.stem: path for path in sorted(folder.glob("*.safetensors")) if path.stem not in found}
-    if options.models is None:
-        return found
-    if unknown := [name for name in options.models if name not in found]:
-        raise ValueError(f"There is no model {quoted(unknown[0])}; choose among {', '.join(found)}.")
-    return {name: found[name] for name in dict.fromkeys((zoo.DEFAULT, *options.models))}
+class Menu(Mapping[str, "str | Path"]):
+    """Name -> what opens it, of every model in the menu; the folder of shared models is looked into each time.
+
+    `chosen`: the only names shown, beside the default; None: all.
+    """
+
+    def __init__(self, found: Mapping[str, str], folder: Path | None, chosen: tuple[str, ...] | None) -> None:
+        self._found, self._folder, self._chosen = found, folder, chosen
+
+    def everything(self) -> dict[str, str | Path]:
+        """Also what is not chosen."""
+        paths = sorted(self._folder.glob("*.safetensors")) if self._folder else []
+        return {**self._found, **{path.stem: path for path in paths if path.stem not in self._found}}
+
+    def _shown(self) -> dict[str, str | Path]:
+        found = self.everything()
+        names = found if self._chosen is None else dict.fromkeys((zoo.DEFAULT, *self._chosen))
+        return {name: found[name] for name in names if name in found}
+
+    def __getitem__(self, name: str) -> str | Path:
+        return self._shown()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shown())
+
+    def __len__(self) -> int:
+        return len(self._shown())
+
+
+def menu(options: Serving) -> Menu:
+    """The menu that the options ask for. Raises ValueError for an unknown name or folder."""
+    folder = Path(options.share_models) if options.share_models else storage.shared_models()
+    if folder and not folder.is_dir():
+        raise ValueError(f"There is no folder {quoted(options.share_models)} of models: check the path.")
+    found = Menu({name: name for name in zoo.names()}, folder, options.models)
+    if unknown := [name for name in options.models or () if name not in found.everything()]:
+        raise ValueError(f"There is no model {quoted(unknown[0])}; choose among {', '.join(found.everything())}.")
+    return found

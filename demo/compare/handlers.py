@@ -144,14 +144,14 @@ class Handlers:
 
         What the address names and is not here is never repeated: anybody can write an address.
         """
-        wanted = dict(request.query_params)
+        wanted, models = dict(request.query_params), self.session.model_names()
         if not wanted.keys() & {"model", "method", "class", "example"}:
-            return (gr.skip(),) * 7
+            return gr.skip(), gr.Dropdown(choices=models), *(gr.skip(),) * 5  # others may have been shared meanwhile
         photo = examples.path_of(wanted.get("example"))
         model = wanted.get("model", zoo.DEFAULT)
         if is_user_model(model):
             raise ValueError("A link cannot open a model of one's own: open its checkpoint under Model.")
-        if model not in self.session.model_names():
+        if model not in models:
             raise ValueError("There is no model of this link's name: choose one under Model.")
         analysis = self.session.analysis(photo, model)
         k = self._linked_class(analysis, wanted["class"]) if "class" in wanted else predicted(analysis)
@@ -159,7 +159,7 @@ class Handlers:
             wanted.get("method") if wanted.get("method") in analysis.methods else cam_methods.default(analysis.model)
         )
         link = {"key": analysis.key, "class": k, "method": method}
-        return photo, analysis.model_name, analysis.model_name, *self._shown(analysis, k, method), link
+        return photo, gr.Dropdown(models, value=model), model, *self._shown(analysis, k, method), link
 
     @staticmethod
     def _linked_class(analysis: Analysis, name: str) -> int:

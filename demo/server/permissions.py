@@ -36,8 +36,8 @@ def data_limits() -> Limits | None:
 
 
 def is_local() -> bool:
-    """Whether the page is served to this machine alone, so that its folders may be read."""
-    shared = os.environ.get("GRADIO_SHARE", "").strip().lower() == "true"
+    """Whether the page is served to this machine alone, so that its folders may be read: not behind a proxy either."""
+    shared = os.environ.get("GRADIO_SHARE", "").strip().lower() == "true" or os.environ.get("GRADIO_ROOT_PATH")
     name = os.environ.get("GRADIO_SERVER_NAME", "").strip() or LOOPBACK[0]
     return "SPACE_ID" not in os.environ and not shared and name in LOOPBACK
 

@@ -23,6 +23,7 @@ from bsoftmax.utils.text import quoted
 from .lanes import SlowLane
 from .ownership import Ownership, current_session
 from .user_models import UserModels, is_user_model
+from .zero_gpu import masked_vectors
 
 SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
 MAX_ANALYSES = 48  # photographs whose features are kept (about 3 MB each with the picture itself)
@@ -167,7 +168,8 @@ class Session:
         def make() -> Analysis:
             image = read_rgb(data, SHOWN_SIDE)
             label = self.user_models.get(model_name).label if is_user_model(model_name) else ""
-            return Analysis(key, sha, model_name, image, View(model, model.preprocess(image)), label=label)
+            view = View(model, model.preprocess(image), masked_vectors)
+            return Analysis(key, sha, model_name, image, view, label=label)
 
         return self._analyses.get(key, make)
 

@@ -41,6 +41,7 @@ def test_hub_download_asks_for_the_one_file(model, tmp_path, monkeypatch, x):
 
 def test_models_open_by_bundled_name_path_or_trunk(model, tmp_path, monkeypatch, x):
     monkeypatch.setattr(bundled, "CHECKPOINTS", tmp_path)
+    monkeypatch.chdir(tmp_path)  # where there is no folder checkpoints
     model.save(tmp_path / "mini.safetensors")
     model.save(tmp_path / "resnet50.tv_in1k.safetensors")  # weights kept beside the bundled models are not one of them
     assert list(zoo.bundled()) == ["mini"]
@@ -50,3 +51,21 @@ def test_models_open_by_bundled_name_path_or_trunk(model, tmp_path, monkeypatch,
     assert zoo.open_model("test_resnet", weights=None).sigmoid is None
     assert "mini2" in refusal(lambda: zoo.open_model("mini2"))
     assert "absent.safetensors" in refusal(lambda: zoo.open_model(tmp_path / "absent.safetensors"))
+
+
+def test_checkpoints_in_the_folder_of_weights_open_by_name_beside_the_bundled_ones(model, tmp_path, monkeypatch, x):
+    monkeypatch.setattr(bundled, "CHECKPOINTS", tmp_path / "bundled")
+    monkeypatch.chdir(tmp_path)
+    for place in ("bundled/mini", "checkpoints/mini", "checkpoints/mine"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        model.save(tmp_path / f"{place}.safetensors")
+    (tmp_path / "checkpoints" / "broken.safetensors").write_bytes(b"no weights")
+    assert zoo.bundled()["mini"].parent == tmp_path / "bundled"  # a file of a visitor's folder takes no bundled name
+    assert same(zoo.open_model("mine")(x), model(x))
+    assert list(zoo.unreadable()) == ["broken.safetensors"]
+
+
+def test_bundled_models_are_in_the_package_or_beside_it(tmp_path):
+    assert bundled.bundled_folder(tmp_path / "bsoftmax") == tmp_path / "checkpoints"
+    (tmp_path / "bsoftmax" / "checkpoints").mkdir(parents=True)
+    assert bundled.bundled_folder(tmp_path / "bsoftmax") == tmp_path / "bsoftmax" / "checkpoints"

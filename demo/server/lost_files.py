@@ -1,0 +1,46 @@
+"""Calls of a page that was opened on a server which has ended: its files are gone, and one sentence says so."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .run_folder import PREFIX
+
+SENTENCE = (
+    "The server that this page was opened on has ended, and what you had brought with it: load the page again, then "
+    "bring your photograph or data set again."
+)
+CALLS = re.compile(r"/(queue/join|call/[^/]+|run/[^/]+)/?$")
+FOLDERS = re.compile(PREFIX.encode() + rb"[\w-]+")
+
+
+class LostFiles:
+    """Refuses calls that name files in another server's folder; Gradio would answer with their paths, or without words.
+
+    They come after a restart, and from a proxy that moves visitors of a lost replica to another.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.own = app, Path(tempfile.gettempdir()).name.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reads a call before Gradio does."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not CALLS.search(scope["path"]):
+            return await self.app(scope, receive, send)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        if set(FOLDERS.findall(body)) - {self.own}:
+            return await JSONResponse({"detail": SENTENCE, "error": SENTENCE}, 409)(scope, receive, send)
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> Message:
+            return unread.pop() if unread else await receive()
+
+        return await self.app(scope, again, send)

@@ -1,0 +1,197 @@
+"""Where the page is hosted: a GPU lent for moments, a folder that outlives the server, models shared while it runs."""
+
+import importlib
+import pickle
+import sys
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import torch
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from toys import refusal, small_model
+
+from bsoftmax import View, class_map
+from bsoftmax.cams import view as views
+from demo.app import serve
+from demo.app.serve import Serving
+from demo.compare.handlers import Handlers
+from demo.server import lost_files, permissions, storage, zero_gpu
+from demo.server.session import Session
+
+MODEL = small_model(("cat", "dog"), branch=False)
+X = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+class FakeSpaces:
+    """As ZeroGPU's package: what goes to the GPU and comes back is pickled, and a lent GPU may be taken away."""
+
+    def __init__(self, chunks):
+        self.chunks, self.asked, self.closed = chunks, [], 0
+
+    def GPU(self, duration):
+        def decorate(function):
+            def lent(*arguments):
+                self.asked.append(duration(*arguments))
+                try:
+                    for n, value in enumerate(function(*pickle.loads(pickle.dumps(arguments)))):
+                        if n == self.chunks:
+                            raise gr.Error("GPU task aborted")
+                        yield pickle.loads(pickle.dumps(value))
+                finally:
+                    self.closed += 1
+
+            return lent
+
+        return decorate
+
+
+@pytest.fixture
+def lend(monkeypatch):
+    """The module as on ZeroGPU, with a GPU that is taken away after some chunks."""
+
+    def lent(chunks, variable="true"):
+        spaces = FakeSpaces(chunks)
+        monkeypatch.setitem(sys.modules, "spaces", spaces)
+        monkeypatch.setenv("SPACES_ZERO_GPU", variable)
+        return spaces, importlib.reload(zero_gpu)
+
+    yield lent
+    monkeypatch.undo()
+    importlib.reload(zero_gpu)
+
+
+@pytest.mark.parametrize("chunks", [99, 1, 0], ids=["to the end", "taken away", "no quota"])
+def test_score_cam_runs_on_a_lent_gpu_and_ends_on_the_cpu_without_it(lend, monkeypatch, chunks):
+    monkeypatch.setattr(views, "CHUNK", 24)
+    spaces, module = lend(chunks)
+    view, ticks = View(MODEL, X, module.masked_vectors), []
+    weights = {name: p.clone() for name, p in MODEL.named_parameters()}
+    S = class_map(view.evidence("softmax", 0), "scorecam", tick=lambda done, total: ticks.append((done, total)))
+    assert torch.equal(S, class_map(View(MODEL, X).evidence("softmax", 0), "scorecam"))
+    N = view.F.shape[1]
+    assert ticks == [(done, N) for done in range(24, N + 1, 24)]
+    assert len(spaces.asked) == spaces.closed == 1
+    assert all(torch.equal(p, weights[name]) for name, p in MODEL.named_parameters())
+
+
+def test_a_stop_gives_the_gpu_back_and_the_rest_is_asked_for_anew(lend, monkeypatch):
+    monkeypatch.setattr(views, "CHUNK", 24)
+    spaces, module = lend(99)
+    view = View(MODEL, X, module.masked_vectors)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        view.masked(stop)
+    assert spaces.closed == 1
+    assert torch.equal(view.masked(), View(MODEL, X).masked())
+    assert len(spaces.asked) == 2
+
+
+def test_the_time_asked_for_grows_with_passes_and_parameters():
+    net = SimpleNamespace(parameters=lambda: [torch.empty(25_000_000, device="meta")])
+    F = torch.empty(1, 2048, 14, 14, device="meta")
+    assert zero_gpu.seconds(net, X, F) == 10 + round(2048 * 25 / 2000) == 36
+    assert zero_gpu.seconds(net, X, F, 32) == 10 + round(1024 * 25 / 2000)
+    assert zero_gpu.seconds(net, X, F.expand(9, -1, -1, -1)) == zero_gpu.LONGEST
+
+
+def test_elsewhere_nothing_is_decorated_and_spaces_is_not_needed(lend):
+    assert "spaces" not in sys.modules
+    assert zero_gpu.masked_vectors is views.masked_vectors
+    spaces, module = lend(99, variable="")  # installed, as on a Space with a CPU
+    assert module.masked_vectors is views.masked_vectors
+    assert not spaces.asked
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """Neither a Space nor a folder of its own."""
+    for name in ("SPACE_ID", "HF_HOME", storage.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(storage, "OF_A_SPACE", str(tmp_path))
+    return monkeypatch
+
+
+def test_a_folder_that_outlives_the_server_is_used_where_there_is_one(nowhere, tmp_path):
+    assert storage.folder() is storage.shared_models() is None  # a folder of that name, and not a Space
+    storage.keep_hub_cache()
+    assert "HF_HOME" not in storage.os.environ
+    nowhere.setenv("SPACE_ID", "someone/bsoftmax")
+    assert storage.folder() == tmp_path
+    assert storage.shared_models() == tmp_path / "models"
+    assert (tmp_path / "models").is_dir()
+    nowhere.setenv("HF_HOME", "")
+    nowhere.delenv("HF_HOME")  # restored at the end
+    storage.keep_hub_cache()
+    assert storage.os.environ["HF_HOME"] == str(tmp_path / "huggingface")
+    nowhere.setattr(storage, "OF_A_SPACE", str(tmp_path / "absent"))
+    assert storage.folder() is None
+    nowhere.setenv(storage.VARIABLE, str(tmp_path / "models"))
+    assert storage.folder() == tmp_path / "models"
+    nowhere.setenv(storage.VARIABLE, str(tmp_path / "absent"))
+    assert "BSOFTMAX_STORAGE must name a folder that can be written" in refusal(storage.folder)
+
+
+def test_a_model_shared_while_the_server_runs_is_in_the_menu(nowhere, tmp_path):
+    menu = serve.menu(Serving(share_models=str(tmp_path)))
+    session = Session(menu)
+    handlers, request = Handlers(session), SimpleNamespace(query_params={})
+    assert "pets" not in session.model_names()
+    MODEL.save(tmp_path / "pets.safetensors")
+    MODEL.save(tmp_path / "imagenet.safetensors")  # does not take the place of the bundled one
+    assert session.model_names()[-1] == "pets"
+    assert handlers.open_link(request)[1].choices[-1] == ("pets", "pets")
+    assert session.model("pets").classes == ("cat", "dog")
+    assert menu["imagenet"] == "imagenet"
+    (tmp_path / "pets.safetensors").unlink()
+    assert "no model 'pets'" in refusal(lambda: session.model("pets"))
+
+
+def test_what_is_kept_is_shared_without_being_asked_for(nowhere, tmp_path):
+    nowhere.setenv(storage.VARIABLE, str(tmp_path))
+    menu = serve.menu(Serving())
+    MODEL.save(tmp_path / "models" / "pets.safetensors")
+    assert "pets" in menu
+    assert len(menu) == len(list(menu))
+
+
+def test_behind_a_proxy_folders_of_this_machine_are_not_read(monkeypatch):
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    monkeypatch.delenv("GRADIO_ROOT_PATH", raising=False)
+    assert permissions.is_local()
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/bsoftmax")
+    assert not permissions.is_local()
+
+
+@pytest.fixture
+def echo(monkeypatch):
+    """A server that answers what it was sent, whose own folder is bsoftmax-server-here."""
+    monkeypatch.setattr(lost_files.tempfile, "gettempdir", lambda: "/tmp/bsoftmax-server-here")
+
+    async def answer(request):
+        return PlainTextResponse(await request.body())
+
+    routes = [Route("/{path:path}", answer, methods=["GET", "POST"])]
+    return TestClient(Starlette(routes=routes, middleware=[Middleware(lost_files.LostFiles)]))
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/call/classify", "/gradio_api/run/predict/"])
+def test_a_page_of_a_server_that_has_ended_is_told_so(echo, path):
+    own, other = ({"data": [{"path": f"/tmp/bsoftmax-server-{name}/cache/a.jpeg"}]} for name in ("here", "gone_-1"))
+    assert echo.post(path, json=own).json() == own
+    assert echo.post(path, json={"data": []}).status_code == 200
+    answer = echo.post(path, json=other)
+    assert (answer.status_code, answer.json()["detail"]) == (409, lost_files.SENTENCE)
+    assert echo.post(path, content=b"bsoftmax-server-here bsoftmax-server-gone").status_code == 409
+
+
+def test_other_requests_are_passed_on_unread(echo):
+    assert echo.post("/gradio_api/upload", content=b"bsoftmax-server-gone").content == b"bsoftmax-server-gone"
+    assert echo.get("/gradio_api/queue/join").status_code == 200
