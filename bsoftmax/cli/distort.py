@@ -1,4 +1,4 @@
-"""bsoftmax distort: before and after a shift that softmax cannot see."""
+"""bsoftmax distort: before and after a shift that softmax cannot see; bsoftmax diagnose: where a head stands in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..cams.sweep import before_after, write_gif
 from ..images.export import save_figure
 from ..models import zoo
 from ..utils.files import atomic_open
-from .arguments import MANY, add_class, add_method, add_model, add_number
+from .arguments import MANY, MODEL_HELP, add_class, add_method, add_model, add_number, add_weights
 from .console import open_view, progress_bar, ticker
 
 
@@ -53,5 +53,36 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--both", action="store_true", help="into the sigmoid branch as well")
     sub.add_argument("--out", default="distorted.png", help=".png, .pdf or .gif; default %(default)s")
     add_model(sub)
+    add_class(sub)
+    add_method(sub)
+
+
+def run_diagnosis(options: argparse.Namespace) -> None:
+    """How far the rows of a head are from centred, and the smallest shifts that destroy its maps of given images."""
+    model = zoo.open_model(options.model, options.weights)
+    for branch in effects.branches(model):
+        gauge = effects.gauge(model.classifier(branch))
+        print(
+            f"{branch}: norm of the class-mean row {gauge['mean_norm']:.4g}, of a row {gauge['row_norm']:.4g}: "
+            f"{gauge['share']:.1%} (0 %: centred, the gauge weight decay pulls to)"
+        )
+    if alike := effects.row_cosines(model):
+        print(
+            f"a class's rows in the two heads: mean cosine {alike['rows']:.3f}, less their class means "
+            f"{alike['centred']:.3f}"
+        )
+    for path in options.images:
+        _, view, k = open_view(model, path, options.class_name)
+        found = effects.tolerance(view, k, options.method or methods.default(model))
+        scale, shifts = found["scale"], (found["down"], found["up"])
+        sides = [f"{shift / scale:+.3g}" if shift and scale else "none in reach" for shift in shifts]
+        print(f"  half the box is lost at delta = {sides[0]} and {sides[1]} (in units of the class's rms weight)")
+
+
+def add_diagnosis_options(sub: argparse.ArgumentParser) -> None:
+    """The options of `diagnose`."""
+    sub.add_argument("model", nargs="?", default=zoo.DEFAULT, help=MODEL_HELP)
+    sub.add_argument("--image", dest="images", action="append", default=[], help="repeat for several")
+    add_weights(sub)
     add_class(sub)
     add_method(sub)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from ..utils.text import error_sentence
-from . import app, calibrate, diagnose, distort, evaluate, explain, gauge, models, pretrain, reproduce, sample, train
+from . import app, calibrate, distort, evaluate, explain, gauge, models, pretrain, reproduce, sample, train
 from .arguments import OptionError
 
 
@@ -22,8 +22,9 @@ class Command(NamedTuple):
     add_options: Callable[[argparse.ArgumentParser], None]
 
 
-_MODULES = (explain, distort, diagnose, train, calibrate, pretrain, sample, evaluate, gauge, reproduce, models, app)
+_MODULES = (explain, distort, train, calibrate, pretrain, sample, evaluate, gauge, reproduce, models, app)
 COMMANDS = {module.__name__.rpartition(".")[2]: Command(module.run, module.add_options) for module in _MODULES}
+COMMANDS["diagnose"] = Command(distort.run_diagnosis, distort.add_diagnosis_options)
 COMMANDS["compare"] = Command(evaluate.run_comparison, evaluate.add_comparison_options)
 
 
