@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation import metrics
+from ..evaluation.column import differs
 from ..images.export import save_figure
 from ..images.page_layout import NOTE_COLOUR, TEXT_COLOUR, Page, line_height, text_width, wrap
 from ..utils.text import printable
 from .text import Numbers, Results, source_title
 from .topics import kind_of, topics
-from .verdict import differs
 
 WIDTH, MARGIN, GAP = 3.9, 0.12, 0.12  # inches
 TITLE, TEXT, SMALL = 9.5, 9.0, 8.0  # points

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
+from ..evaluation.column import differs
 from .text import (
     Numbers,
     Results,
@@ -21,7 +22,6 @@ from .text import (
     title,
 )
 from .topics import Columns, Kind, Topic, folded, kind_of, kinds, topics
-from .verdict import differs
 
 BOLD = "Bold: better than every other map of its row, by the 95 % interval of each paired difference."
 NO_BOLD = "No map is better than every other of its row by the intervals of their paired differences."

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..cams.methods import METHODS
 from ..evaluation import metrics
+from ..evaluation.column import differs
 from .text import Numbers, Results, interval, joined, number
 from .topics import MEANING, Topic, topics
 
 ROUNDING = 1e-9  # sums in another order differ by less: an interval this near to 0 contains it
-ALPHA = 0.05
 EXPLAINED = {"true": "the true class", "predicted": "the class predicted"}
 BASELINE = "the same method on the ordinary softmax head, unclamped"
 CLAMPED = "Clamped means that only the channels with positive weights make up the map."
@@ -33,14 +33,6 @@ class Verdict:
     def title(self) -> str:
         """What the topic asks."""
         return f"{self.topic.title}: {self.topic.asks}"
-
-
-def differs(cell: Numbers) -> bool:
-    """Whether a difference is called one: its p by Holm's correction is below 5 %.
-
-    Where it has none, its paired interval leaves out 0.
-    """
-    return cell["p_holm"] < ALPHA if "p_holm" in cell else excludes_zero(cell)
 
 
 def excludes_zero(cell: Numbers) -> bool:
