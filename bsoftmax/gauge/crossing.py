@@ -46,17 +46,17 @@ def first_below(sizes: Sequence[float], gap: NDArray[np.float64]) -> NDArray[np.
 
 
 def crossing(
-    sizes: Sequence[float], values: NDArray[np.float64], replicates: NDArray[np.float64], higher_is_better: bool
-) -> Crossing:
+    sizes: Sequence[float], values: NDArray[np.float64], ends: NDArray[np.float64], replicates: NDArray[np.float64],
+    higher_is_better: bool,
+) -> Crossing:  # fmt: skip
     """Where the moved map falls behind: `values` [T] and `replicates` [T,rounds] are moved minus fixed, paired.
 
-    Bounds are order statistics of the rounds, which may be infinite.
+    Bounds are order statistics of the rounds, which may be infinite. `ends` [T,2]: the interval of each value.
     """
     sign = 1.0 if higher_is_better else -1.0
     rounds = np.sort(first_below(sizes, sign * replicates))
     tail = (100 - LEVEL) / 200
     low, high = (rounds[min(len(rounds) - 1, int(share * len(rounds)))] for share in (tail, 1 - tail))
-    upper = np.percentile(sign * replicates, (100 + LEVEL) / 2, axis=1)
-    certain = next((size for size, top in zip(sizes, upper) if top < 0), np.inf)
+    certain = next((size for size, top in zip(sizes, (sign * ends).max(1)) if top < 0), np.inf)
     value = float(first_below(sizes, sign * values[:, None])[0])
     return Crossing(value, float(low), float(high), float(certain), float(np.isinf(rounds).mean()))

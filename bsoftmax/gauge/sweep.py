@@ -217,8 +217,9 @@ def _crossings(
                 if not fixed or not all(metric in a and metric in b for a, b in zip(line, fixed)):
                     continue
                 gaps = [a[metric].minus(b[metric]).estimate for a, b in zip(line, fixed)]
-                values, drawn = np.array([g.value for g in gaps]), np.stack([g.drawn(rounds, seed) for g in gaps])
-                at = crossing(sizes, values, drawn, bool(METRICS[metric].higher_is_better))
+                values, ends = np.array([g.value for g in gaps]), np.array([g.interval() for g in gaps])
+                drawn = np.stack([g.drawn(rounds, seed) for g in gaps])
+                at = crossing(sizes, values, ends, drawn, bool(METRICS[metric].higher_is_better))
                 out.append({"direction": name, "metric": metric, "by": list(kind), **at.json()})
     return out
 
