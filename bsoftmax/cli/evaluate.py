@@ -20,7 +20,7 @@ from ..evaluation.run import evaluate
 from ..reports import lead, small_tables, verdicts, write
 from ..reports.comparison import compare
 from ..reports.tables import full_text
-from ..reports.verdict import NOTHING
+from ..reports.verdict import NOTHING, caution
 from ..utils.events import Event
 from .arguments import MANY, add_long_running, add_model, add_number, add_seed
 from .console import (
@@ -83,7 +83,7 @@ class EvaluationPrinter(EventPrinter):
 def summary(found: dict[str, Any], full: bool = False) -> str:
     """The verdict in words and a small table for each topic; `full`: every column and metric with its interval."""
     said = {verdict.topic: verdict for verdict in verdicts(found)}
-    parts = ["", *wrapped(lead(found)), *([] if said else [NOTHING])]
+    parts = ["", *wrapped(lead(found)), *wrapped(caution(found) if said else NOTHING)]
     for table in small_tables(found):
         parts += ["", f"{table.topic.title}: {table.topic.asks}"]
         if verdict := said.get(table.topic):

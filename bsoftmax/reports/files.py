@@ -14,7 +14,7 @@ from . import plots
 from .latex import latex
 from .tables import long_tables, small_tables
 from .text import Results, escape_markdown, protocol_lines, rows_markdown
-from .verdict import NOTHING, Verdict, lead, outcome, unfinished, verdicts
+from .verdict import NOTHING, Verdict, caution, lead, outcome, unfinished, verdicts
 
 FIELDS = ("value", "low", "high", "n")
 CSV_HEAD = [
@@ -47,6 +47,7 @@ def markdown(results: Results, full: bool = False) -> str:
     if stopped := unfinished(results):
         parts.append(f"**{stopped}**")
     parts += [f"**{verdict.topic.title}.** {verdict.headline}" for verdict in found] or [NOTHING]
+    parts += [caution(results)] if found else []
     said = {verdict.topic: verdict for verdict in found}
     for table in small_tables(results):
         parts += [f"## {table.topic.title}: {table.topic.asks}", *_words(said.get(table.topic)), table.markdown()]

@@ -31,7 +31,7 @@ MARKS = "osD^vPX"
 PLATE = {"facecolor": "white", "linewidth": 0, "pad": 0.4}  # under text that lines would cross
 BETTER = {True: "worse \N{LEFTWARDS ARROW}  \N{RIGHTWARDS ARROW} better", False: "better \N{LEFTWARDS ARROW}  "
           "\N{RIGHTWARDS ARROW} worse", None: "lower \N{LEFTWARDS ARROW}  \N{RIGHTWARDS ARROW} higher"}  # fmt: skip
-KEY = "Lines: 95 % intervals. Filled: a difference; hollow: none that is certain."
+KEY = "Filled: a difference; hollow: none that is certain."
 FIGURES = {
     "forest": "Differences with their 95 % intervals, a row a question and method; the line is no difference",
     "curves": "Curves of every source and clamp",

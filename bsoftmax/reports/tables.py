@@ -8,6 +8,7 @@ from typing import Any
 
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
+from ..evaluation import metrics
 from ..evaluation.column import differs
 from .text import (
     Numbers,
@@ -87,7 +88,7 @@ def _small(
     rows = {name: [_row(methods, mine, name, shown, best) for methods, mine in groups] for name in names}
     any_best = any(cell.best for lines in rows.values() for _, cells in lines for cell in cells)
     reach = {name: max(_reach(c["metrics"][name]) for c in columns if name in c["metrics"]) for name in names}
-    widest = " and ".join(f"{number(reach[name], name)} for {title(name)[:-2]}" for name in names)
+    widest = " and ".join(f"{number(reach[name], name)} for {metrics.find(name).title}" for name in names)
     said = f"Means; their 95 % intervals, in results.csv, reach at most this far from them: {widest}."
     return SmallTable(topic, shown, rows, [BOLD if any_best else NO_BOLD, said, *notes])
 

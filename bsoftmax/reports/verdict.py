@@ -8,11 +8,10 @@ from typing import Any
 
 from ..cams.methods import METHODS
 from ..evaluation import metrics
-from ..evaluation.column import differs
+from ..evaluation.column import differs, multiplicity
 from .text import Numbers, Results, interval, joined, number
 from .topics import MEANING, Topic, topics
 
-ROUNDING = 1e-9  # sums in another order differ by less: an interval this near to 0 contains it
 EXPLAINED = {"true": "the true class", "predicted": "the class predicted"}
 BASELINE = "the same method on the ordinary softmax head, unclamped"
 CLAMPED = "Clamped means that only the channels with positive weights make up the map."
@@ -37,7 +36,7 @@ class Verdict:
 
 def excludes_zero(cell: Numbers) -> bool:
     """Whether an interval leaves out 0."""
-    return cell["low"] > ROUNDING or cell["high"] < -ROUNDING
+    return not cell["low"] <= 0 <= cell["high"]
 
 
 def outcome(cell: Numbers, name: str) -> str:
@@ -63,6 +62,12 @@ def unfinished(results: Results) -> str:
     """How many images were looked at, where it was stopped early; else nothing."""
     done = results["n"] + len(results["unreadable"])
     return "" if results["complete"] else f"Stopped early: {done:,} of {results['asked']:,} images were looked at."
+
+
+def caution(results: Results) -> str:
+    """What the number of comparisons means; nothing where none was made."""
+    families = results.get("families", ())
+    return multiplicity(families) if families else ""
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -128,15 +133,5 @@ def _setting(results: Results, topic: Topic, name: str) -> str:
 
 def _count(results: Results, name: str, made: int) -> str:
     every = sum(len(c["difference"]) for c in results["contrasts"])
-    cells = [c["difference"][name] for c in results["contrasts"] if name in c["difference"]]
-    alone = sum(map(excludes_zero, cells))
-    words = (
-        f"These are {made} of the {every:,} comparisons in contrasts.csv, and {alone} of the {made} intervals leave "
-        "out 0; by chance alone about one in twenty would."
-    )
-    if not any("p_holm" in cell for cell in cells):
-        return words
-    return (
-        f"{words} Better and worse are said of the {sum(map(differs, cells))} that also pass Holm's correction over "
-        "all methods and metrics of their question."
-    )
+    called = sum(differs(c["difference"][name]) for c in results["contrasts"] if name in c["difference"])
+    return f"These are {made} of the {every:,} comparisons in contrasts.csv; {called} of the {made} are differences."

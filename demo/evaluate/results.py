@@ -16,7 +16,7 @@ from bsoftmax.evaluation.metrics import METRICS, find
 from bsoftmax.reports import lead, small_tables, verdicts
 from bsoftmax.reports.text import interval, metric_names, number, protocol_lines
 from bsoftmax.reports.topics import Kind, kind_of
-from bsoftmax.reports.verdict import NOTHING, unfinished
+from bsoftmax.reports.verdict import NOTHING, caution, unfinished
 
 from ..components.report import Block, listed, table, text, title
 from .table import comparison_table, small_block, source_title, verdict
@@ -94,11 +94,12 @@ class Evaluation:
         found = {verdict.topic: verdict for verdict in verdicts(self.found)}
         blocks = [text(f"{said.topic.title}. {said.headline}", "strong") for said in found.values()]
         blocks += [*([] if blocks else [text(NOTHING, "strong")]), *self._notes(), text(lead(self.found), "quiet")]
+        blocks += [text(words, "quiet")] if (words := caution(self.found)) else []
         for small in small_tables(self.found):
             blocks.append(title(f"{small.topic.title}: {small.topic.asks}"))
             if said := found.get(small.topic):
                 blocks += [text(said.setting), listed("", said.answers), text(said.count, "quiet")]
-            blocks.append(small_block(small))
+            blocks += [small_block(small), text(" ".join(small.notes), "quiet")]
         return blocks
 
     def _notes(self) -> list[Block]:

@@ -110,8 +110,8 @@ def _outcome() -> Widgets:
         on: Widgets = {"outcome": outcome, "picked": gr.State(None)}
         on["summary"] = Report(label="verdict", elem_id="evaluate-verdict")
         on["forest"] = gr.Image(
-            label="What differs", alt_text=FIGURES["forest"], type="filepath", interactive=False, visible=False,
-            buttons=["download", "fullscreen"], elem_id="evaluate-forest",
+            label="What differs", show_label=False, alt_text=FIGURES["forest"], type="filepath", interactive=False,
+            visible=False, buttons=["download", "fullscreen"], elem_id="evaluate-forest",
         )  # fmt: skip
         with gr.Accordion("Every metric, with its intervals, curves and images", open=False, elem_id="evaluate-full"):
             with gr.Row(elem_id="evaluate-choice"):

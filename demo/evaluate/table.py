@@ -42,7 +42,7 @@ def small_block(small: SmallTable) -> Block:
     rows: list[list[Any]] = []
     for name, lines in small.rows.items():
         rows += [[title(name)], *([label, *map(_small_cell, cells)] for label, cells in lines)]
-    return table(" ".join(small.notes), ["method", *small.heads], rows)
+    return table(f"{small.topic.title}: means", ["method", *small.heads], rows)
 
 
 def _small_cell(cell: Cell) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from results_made import FOUND, contrast, measured, stamped
 
-from bsoftmax.reports.verdict import NOTHING, lead, outcome, unfinished, verdicts
+from bsoftmax.reports.verdict import NOTHING, caution, lead, outcome, unfinished, verdicts
 
 STEP, ALONE, ODDS = (
     "the paper's step: branch clamped, softmax not", "the clamp alone: softmax clamped, softmax not",
@@ -36,7 +36,7 @@ def test_every_question_is_answered_in_a_sentence_with_its_numbers():
         "Branch against log-odds, both clamped: no difference. GT-known Loc changes by +2.1 points [-0.4, +4.5] under "
         "CAM.",
     ]
-    assert said.count.startswith("These are 5 of the 6 comparisons in contrasts.csv, and 3 of the 5 intervals leave")
+    assert said.count == "These are 5 of the 6 comparisons in contrasts.csv; 3 of the 5 are differences."
     assert said.setting.startswith("On 60 images. GT-known Loc is the share of images on which")
 
 
@@ -51,8 +51,12 @@ def test_where_many_comparisons_are_corrected_for_only_those_that_pass_are_diffe
     assert "changes by +2.0 points [+1.0, +3.0], outside of 0 but not among so many comparisons, under Grad-CAM++" in (
         said_again.headline
     )
-    assert "2 of the 2 intervals leave out 0" in said.count
-    assert "Better and worse are said of the 1 that also pass Holm's correction" in said.count
+    assert said.count.endswith("; 1 of the 2 are differences.")
+    assert caution(found) == ""
+    families = [{"comparisons": 30, "alone": 5, "together": 2}, {"comparisons": 10, "alone": 1, "together": 1}]
+    words = caution(found | {"families": families})
+    assert "of the 40 differences here about 2 would leave out 0 by chance" in words
+    assert "only of the 3 that also pass Holm's correction" in words
 
 
 def test_of_a_drop_less_is_better_and_the_class_explained_is_named():
@@ -65,8 +69,10 @@ def test_of_a_drop_less_is_better_and_the_class_explained_is_named():
 
 @pytest.mark.parametrize(
     ("low", "high", "drop", "negative"),
-    [(-1, 1, "no difference", "no difference"), (0, 1, "no difference", "no difference"), (1e-14, 3, "no difference",
-     "no difference"), (0.5, 1, "worse", "higher"), (-3, -2, "better", "lower")],
+    [
+        (-1, 1, "no difference", "no difference"), (0, 1, "no difference", "no difference"),
+        (0.5, 1, "worse", "higher"), (-3, -2, "better", "lower"),
+    ],
 )  # fmt: skip
 def test_an_interval_with_zero_in_it_is_no_difference(low, high, drop, negative):
     cell = {"value": (low + high) / 2, "low": low, "high": high}
