@@ -3,13 +3,15 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the processes share the cores among them
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from paths import TESTS
+from paths import ROOT, TESTS
 
 # each process has a cache of its own: visitors who leave one page remove the files that another shows
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="bsoftmax-tests-")
@@ -70,6 +72,26 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS, timeout=90_000)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """A command like `python` that needs no time for imports: forks of a process that has done them (forking.py)."""
+    place = str(tmp_path_factory.mktemp("forks") / "door")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(TESTS / "forking.py"), place, "serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout.readline() == "ready\n"
+        yield (sys.executable, "-IS", *command[1:3])
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def torchrun(forks):
+    """torchrun with two processes; it and each of them is a fork."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    return (*forks, *launcher, *forks[2:])
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,10 @@
 """One server and one browser for all tests of the page, a stand-in for what it starts, and visits to it."""
 
-import os
-import subprocess
-import sys
-
 import coverage
 import gradio as gr
 import pytest
 from demo_made import HITS, SHOTS, look_at, zip_of_colours
-from paths import ROOT, TESTS
+from paths import TESTS
 
 from bsoftmax import open_model
 from bsoftmax.data.limits import LIMITS
@@ -54,16 +50,9 @@ def app(session):
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    """The stand-in's command: a process that has imported everything forks for each call."""
-    place = str(tmp_path_factory.mktemp("stand-in") / "door")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "stand_in.py"), place, "serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout.readline() == "ready\n"
-        yield (sys.executable, "-IS", *command[1:3])
-        server.terminate()
+def program(forks):
+    """The stand-in's command."""
+    return (*forks, str(TESTS / "fake_evaluation.py"))
 
 
 @pytest.fixture
