@@ -1,6 +1,7 @@
 """How the tests are shared among processes, and the browser that tests of several packages use."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import subprocess
@@ -74,17 +75,34 @@ def chromium():
         browser.close()
 
 
+@contextlib.contextmanager
+def forking():
+    """A process that has done the imports of the tests (forking.py); the command that it forks for."""
+    with tempfile.TemporaryDirectory(prefix="forks-") as folder:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+        command = (sys.executable, str(TESTS / "forking.py"), f"{folder}/door")
+        with subprocess.Popen([*command, "serve"], stdin=subprocess.PIPE, env=environment) as server:
+            yield (command[0], "-IS", *command[1:])
+            server.terminate()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """The test processes share one that forks: it imports while they do."""
+    if not hasattr(node.config, "forks"):
+        context = forking()
+        node.config.forks = context.__enter__()
+        node.config.add_cleanup(lambda: context.__exit__(None, None, None))
+    node.workerinput["forks"] = node.config.forks
+
+
 @pytest.fixture(scope="session")
-def forks(tmp_path_factory):
-    """A command like `python` that needs no time for imports: forks of a process that has done them (forking.py)."""
-    place = str(tmp_path_factory.mktemp("forks") / "door")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "forking.py"), place, "serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout.readline() == "ready\n"
-        yield (sys.executable, "-IS", *command[1:3])
-        server.terminate()
+def forks(request):
+    """A command like `python` that needs no time for imports."""
+    with contextlib.ExitStack() as stack:
+        given = getattr(request.config, "workerinput", {})
+        yield tuple(given.get("forks") or stack.enter_context(forking()))
 
 
 @pytest.fixture(scope="session")

@@ -12,17 +12,28 @@ import select
 import signal
 import socket
 import sys
+import time
 
 
 def ask(place, words):
     with socket.socket(socket.AF_UNIX) as line:
-        line.connect(place)
+        connect(line, place)
         request = {"words": words, "cwd": os.getcwd(), "environment": dict(os.environ)}
         socket.send_fds(line, [json.dumps(request).encode()], [1, 2])
         code = int(line.recv(16) or 70)
     if code < 0:
         os.kill(os.getpid(), -code)
     sys.exit(code)
+
+
+def connect(line, place):
+    """Waits while the other process imports."""
+    for _ in range(1200):
+        try:
+            return line.connect(place)
+        except (FileNotFoundError, ConnectionRefusedError):
+            time.sleep(0.1)
+    sys.exit(f"Nobody answers at {place}.")
 
 
 def serve(place):
@@ -37,9 +48,8 @@ def serve(place):
     signal.signal(signal.SIGCHLD, reap)
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(place)
-        door.listen()
-        print("ready", flush=True)
-        while True:
+        door.listen(100)
+        while door in select.select([door, sys.stdin], [], [])[0]:  # until whoever began it has ended
             line, _ = door.accept()
             request, outputs, *_ = socket.recv_fds(line, 1 << 20, 2)
             if not os.fork():
@@ -80,7 +90,7 @@ def watch(line, request, outputs):
 def act(request, outputs):
     code = 1
     try:
-        for n, handle in enumerate(outputs, 1):
+        for n, handle in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
             os.dup2(handle, n)
             os.close(handle)
         os.environ.clear()
