@@ -102,7 +102,9 @@ def forks(request):
     """A command like `python` that needs no time for imports."""
     with contextlib.ExitStack() as stack:
         given = getattr(request.config, "workerinput", {})
-        yield tuple(given.get("forks") or stack.enter_context(forking()))
+        command = tuple(given.get("forks") or stack.enter_context(forking()))
+        subprocess.run([*command, "-c", "pass"], check=True)  # it has done the imports now
+        yield command
 
 
 @pytest.fixture(scope="session")
