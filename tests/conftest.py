@@ -1,15 +1,18 @@
 """How the tests are shared among processes, and the browser that tests of several packages use."""
 
 import atexit
+import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the processes share the cores among them
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from paths import TESTS
+from paths import ROOT, TESTS
 
 # each process has a cache of its own: visitors who leave one page remove the files that another shows
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="bsoftmax-tests-")
@@ -70,6 +73,45 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS, timeout=90_000)
         yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def forking():
+    """A process that has done the imports of the tests (forking.py); the command that it forks for."""
+    with tempfile.TemporaryDirectory(prefix="forks-") as folder:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
+        command = (sys.executable, str(TESTS / "forking.py"), f"{folder}/door")
+        with subprocess.Popen([*command, "serve"], stdin=subprocess.PIPE, env=environment) as server:
+            yield (command[0], "-IS", *command[1:])
+            server.terminate()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """The test processes share one that forks: it imports while they do."""
+    if not hasattr(node.config, "forks"):
+        context = forking()
+        node.config.forks = context.__enter__()
+        node.config.add_cleanup(lambda: context.__exit__(None, None, None))
+    node.workerinput["forks"] = node.config.forks
+
+
+@pytest.fixture(scope="session")
+def forks(request):
+    """A command like `python` that needs no time for imports."""
+    with contextlib.ExitStack() as stack:
+        given = getattr(request.config, "workerinput", {})
+        command = tuple(given.get("forks") or stack.enter_context(forking()))
+        subprocess.run([*command, "-c", "pass"], check=True)  # it has done the imports now
+        yield command
+
+
+@pytest.fixture(scope="session")
+def torchrun(forks):
+    """torchrun with two processes; it and each of them is a fork."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    return (*forks, *launcher, *forks[2:])
 
 
 @pytest.fixture(scope="module")

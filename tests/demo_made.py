@@ -1,5 +1,6 @@
 """What tests of the page share: names that are markup, a request, a zip of colours, and what a tab was told."""
 
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from PIL import Image
 from toys import coloured
 
 from bsoftmax import View
+from bsoftmax.models import zoo
 from demo.components.canvas import STATIC
 from demo.server.session import Analysis
 
@@ -23,6 +25,29 @@ SCRIPTS_OF_READOUT = "".join(
     (STATIC / name).read_text(encoding="utf-8")
     for name in ("components/maps.js", "distort/distort.js", "components/readout.js")
 )
+
+
+READY = {
+    "Train": "#preview .report p",
+    "Evaluate": f"text=Model: {zoo.DEFAULT}. Bring images",
+}
+
+
+def open_tab(browse, app, width=1280, scheme="light", tab="Train", apart=False):
+    """A page with a tab opened."""
+    view = {"width": width, "height": 900}
+    page = browse(app.local_url, "#compare [data-ready]", apart, view, scheme)
+    page.get_by_role("tab", name=tab).click()
+    page.wait_for_selector(READY[tab])
+    return page
+
+
+def until(true):
+    """Waits ten seconds at most for something to become true."""
+    for _ in range(100):
+        if true():
+            return
+        time.sleep(0.1)
 
 
 def ask(owner="anna"):

@@ -6,7 +6,9 @@ import dataclasses
 import multiprocessing
 import os
 import queue
+import sys
 from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
@@ -31,7 +33,7 @@ def default_workers(job: Prepared) -> int:
 
 def measure(job: Prepared, count: int, on_records: Callable[[list[Record]], None], stop: Callable[[], bool]) -> bool:
     """Measures with `count` processes; whether it was stopped. Raises ValueError when one of them ends early."""
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     messages: Queue[Message] = context.Queue()
     stop_event = context.Event()
     workers = [
@@ -46,6 +48,15 @@ def measure(job: Prepared, count: int, on_records: Callable[[list[Record]], None
         for worker in workers:
             worker.terminate()
             worker.join()
+
+
+def _context() -> SpawnContext | ForkServerContext:
+    """Where it is safe, workers are forks of one process that has imported everything and used nothing."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _collect(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,10 +13,9 @@ from toys import coloured
 
 from bsoftmax.models import checkpoints
 
-# One process imports everything, computes nothing, and forks a run for every line it is sent: folder, where to die
-# ("never" for a run to the end), at which visit of that place. It answers with how the run ended.
-RUNS = """
-import os, signal, sys, traceback
+# A run: its folder, where to die ("never" for a run to the end), at which visit of that place.
+RUN = """
+import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [r"{tests}", r"{root}"]
 import torch
@@ -63,36 +60,20 @@ def run(folder, where, at):
     losses = [e.loss for e in fitting.fit(branch, found, config, state=folder / "branch.state")]
     checkpoints.write(folder / "branch.safetensors", branch.state_dict(), {{"losses": losses, "computed": computed}})
 
-for line in sys.stdin:
-    folder, where, at = line.rstrip().split("\\t")
-    pid = os.fork()
-    if not pid:
-        try:
-            torch.set_num_threads(1)
-            run(Path(folder), where, int(at))
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    status = os.waitpid(pid, 0)[1]
-    print(os.waitstatus_to_exitcode(status), flush=True)
+torch.set_num_threads(1)
+run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
 """
 
 
 @pytest.fixture(scope="module")
-def run():
+def run(forks):
     """Runs to the end or to a kill: run(folder, where, at) -> exit code."""
-    command = [sys.executable, "-c", RUNS.format(tests=TESTS, root=ROOT)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as server:
 
-        def one(folder, where, at=1):
-            server.stdin.write(f"{folder}\t{where}\t{at}\n")
-            server.stdin.flush()
-            return int(server.stdout.readline())
+    def one(folder, where, at=1):
+        command = [*forks, "-c", RUN.format(tests=TESTS, root=ROOT), str(folder), where, str(at)]
+        return subprocess.run(command, check=False).returncode
 
-        yield one
-        server.stdin.close()
+    return one
 
 
 def finished(folder):

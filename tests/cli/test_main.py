@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -69,9 +68,9 @@ def test_an_interrupted_command_ends_quietly(run, monkeypatch):
     assert err.count("\n") == 1
 
 
-def test_python_dash_m_is_the_command(folder, tmp_path):
+def test_python_dash_m_is_the_command(folder, tmp_path, forks):
     done = subprocess.run(
-        [sys.executable, "-m", "bsoftmax", "explain", "absent.png", "--model", str(folder / "both.safetensors")],
+        [*forks, "-m", "bsoftmax", "explain", "absent.png", "--model", str(folder / "both.safetensors")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

@@ -1,28 +1,23 @@
 """One server and one browser for all tests of the page, a stand-in for what it starts, and visits to it."""
 
-import os
-import subprocess
-import sys
+from contextlib import contextmanager
+from functools import partial
 
 import coverage
 import gradio as gr
 import pytest
-from demo_made import HITS, SHOTS, look_at, zip_of_colours
-from paths import ROOT, TESTS
+from demo_made import HITS, SHOTS, look_at, open_tab, zip_of_colours
+from paths import TESTS
 
 from bsoftmax import open_model
 from bsoftmax.data.limits import LIMITS
 from bsoftmax.images.read import read_rgb
-from bsoftmax.models import zoo
 from demo.app.layout import build_app
 from demo.app.theme import CSS, THEME
 from demo.server.session import Session
 from demo.workspace import jobs
 
-READY = {
-    "Train": "#preview .report p",
-    "Evaluate": f"text=Model: {zoo.DEFAULT}. Bring images",
-}
+WIDE = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,16 +49,9 @@ def app(session):
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    """The stand-in's command: a process that has imported everything forks for each call."""
-    place = str(tmp_path_factory.mktemp("stand-in") / "door")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "stand_in.py"), place, "serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout.readline() == "ready\n"
-        yield (sys.executable, "-IS", *command[1:3])
-        server.terminate()
+def program(forks):
+    """The stand-in's command."""
+    return (*forks, str(TESTS / "fake_evaluation.py"))
 
 
 @pytest.fixture
@@ -79,38 +67,75 @@ def colours(tmp_path_factory):
     return zip_of_colours(tmp_path_factory.mktemp("colours"), 6, HITS)
 
 
-@pytest.fixture
-def browse(chromium):
-    """Opens pages in browsers of their own; no script may fail in any of them."""
-    contexts, errors = [], []
+@pytest.fixture(scope="session")
+def window(chromium):
+    """One window for most pages: what one has fetched, the next takes from memory."""
+    context = chromium.new_context()
+    yield context
+    context.close()
 
-    def opened(url, ready, **options):
-        contexts.append(chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)))
-        page = contexts[-1].new_page()
+
+@contextmanager
+def browsing(chromium, window):
+    """Opens pages, those `apart` in browsers of their own; `errors` has the scripts that failed in them."""
+    pages, contexts, errors = [], [], []
+
+    def opened(url, ready, apart=False, viewport=WIDE, color_scheme="light", reduced_motion="no-preference"):
+        if apart:
+            contexts.append(chromium.new_context())
+        page = (contexts[-1] if apart else window).new_page()
+        pages.append(page)
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme, reduced_motion=reduced_motion)
         page.set_default_timeout(90_000)  # beside other load pages take long
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         page.wait_for_selector(ready)
         return page
 
+    opened.errors = errors
     yield opened
+    for page in pages:
+        if not page.is_closed():
+            page.evaluate("localStorage.clear()")  # the view's settings are kept over visits
+            page.close()
     for context in contexts:
         context.close()
-    assert not errors
+
+
+@pytest.fixture
+def browse(chromium, window):
+    """Opens pages that are closed after the test; no script may fail in any of them."""
+    with browsing(chromium, window) as opened:
+        yield opened
+        assert not opened.errors
+
+
+@pytest.fixture(scope="module")
+def browse_long(chromium, window):
+    """Opens pages that the tests of a file go on with, one after another."""
+    with browsing(chromium, window) as opened:
+        yield opened
 
 
 @pytest.fixture
 def visit_tab(browse, app, child):
     """Opens a tab of the page."""
+    return partial(open_tab, browse, app)
 
-    def opened(width=1280, scheme="light", tab="Train"):
-        view = {"width": width, "height": 900}
-        page = browse(app.local_url, "#compare [data-ready]", viewport=view, color_scheme=scheme)
-        page.get_by_role("tab", name=tab).click()
-        page.wait_for_selector(READY[tab])
-        return page
 
-    return opened
+@pytest.fixture(scope="module")
+def kept(request, app, browse_long):
+    """A page with the module's TAB open, on which its tests go on one after another."""
+    return open_tab(browse_long, app, tab=request.module.TAB)
+
+
+@pytest.fixture
+def stayed(kept, browse_long, child, request):
+    """The kept page, back at its tab; no script may have failed in it."""
+    kept.get_by_role("tab", name=request.module.TAB).click()
+    yield kept
+    assert not browse_long.errors
 
 
 @pytest.fixture(scope="session")

@@ -63,14 +63,20 @@ def test_a_link_draws_and_fetches_nothing(name, browse, app, listener):
     untouched(page, asked)
 
 
+@pytest.fixture(scope="module")
+def page(app, browse_long):
+    """One page that is brought all checkpoints."""
+    page = browse_long(app.local_url, "#compare [data-ready]")
+    page.locator("#controls .label-wrap", has_text="Model").click()
+    return page
+
+
 @pytest.mark.parametrize("field", ["trunk", "format", "class"])
-def test_a_checkpoint_draws_and_fetches_nothing(field, browse, app, listener, tmp_path):
+def test_a_checkpoint_draws_and_fetches_nothing(field, page, browse_long, listener, tmp_path):
     address, asked = listener
     tensors, meta = checkpoints.read(small_model(("a", "b")).save(tmp_path / "m.safetensors"))
     change = {"classes": [markup(address)[:400], "b"]} if field == "class" else {field: markup(address)[:400]}
     path = checkpoints.write(tmp_path / "m.safetensors", tensors, {**meta, **change})
-    page = browse(app.local_url, "#compare [data-ready]")
-    page.locator("#controls .label-wrap", has_text="Model").click()
     with page.expect_file_chooser() as chooser:
         page.click("#open-checkpoint")
     chooser.value.set_files(str(path))
@@ -78,4 +84,7 @@ def test_a_checkpoint_draws_and_fetches_nothing(field, browse, app, listener, tm
         page.wait_for_selector("text=<img class=")
     else:
         assert "<img" in page.wait_for_selector(".toast-body").inner_text()  # as text
+        page.locator(".toast-close").click()
+        page.wait_for_selector(".toast-body", state="detached")
     untouched(page, asked)
+    assert not browse_long.errors

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from demo_made import LION, SHOTS
 from PIL import Image
 from toys import toy
 
 from bsoftmax import METHODS
+
+LOOKS = {"wide": (1280, "light"), "narrow": (390, "dark")}
 
 
 def ready(page, beyond=0):
@@ -19,18 +22,44 @@ def pixels(page, source="softmax"):
     return page.evaluate(f"document.querySelector('#compare canvas[data-source={source}]').toDataURL()")
 
 
+@pytest.fixture(scope="module")
+def pages(app, browse_long):
+    """A wide page in light colours and a narrow one in dark, on which the tests go on one after another."""
+    found = {
+        name: browse_long(app.local_url, "#compare [data-ready]", False, {"width": width, "height": 900}, scheme)
+        for name, (width, scheme) in LOOKS.items()
+    }
+    for page in found.values():
+        ready(page)
+    return found
+
+
 @pytest.fixture
-def page(browse, app, request):
-    width, scheme = getattr(request, "param", (1280, "light"))
-    view = {"width": width, "height": 900}
-    page = browse(app.local_url, "#compare [data-ready]", viewport=view, color_scheme=scheme)
-    ready(page)
-    return page
+def page(pages, browse_long, request):
+    """The page as the last test left it, but for colours, view and distortion, which are put back."""
+    name = getattr(request, "param", "wide")
+    page = pages[name]
+    page.emulate_media(color_scheme=LOOKS[name][1])
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#compare .reset").click()
+    if page.locator("#compare .undo").is_enabled():
+        page.locator("#compare .undo").click()
+    yield page
+    assert not browse_long.errors
+
+
+def open_models(page):
+    if not page.locator("#model input").is_visible():
+        page.get_by_role("button", name="Model").first.click()
+    page.locator("#model input").click()
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("page", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], indirect=True)
-def test_the_page_opens_on_a_comparison(page):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["wide", "narrow"], indirect=True)
+def test_the_page_opens_on_a_comparison(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
     assert page.locator("#compare canvas.map:visible").count() == 2
     assert "cheetah" in page.locator("#compare").inner_text()
     boxes = [c.bounding_box() for c in page.locator("#compare canvas.map:visible").all()]
@@ -44,23 +73,61 @@ def test_the_page_opens_on_a_comparison(page):
 
 
 @pytest.mark.browser
-def test_an_upload_is_explained_and_the_view_costs_no_request(page):
-    before, turn = pixels(page), ready(page)
-    page.set_input_files("#photo input[type=file]", LION)
-    turn = ready(page, turn)
-    assert pixels(page) != before
-    page.wait_for_function("document.querySelector('#class input').value.startsWith('lion')")
+def test_a_download_comes_at_one_click(page):
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as download:
+        page.locator("#get-npz").click()
+    assert download.value.suggested_filename.endswith("maps.npz")
+
+
+@pytest.mark.browser
+def test_the_page_says_where_the_head_stands(page):
+    page.locator("#stand button").first.click()
+    page.wait_for_selector("#stand td:has-text('softmax')")
+    assert "rms" in page.locator("#stand").inner_text()
+
+
+def changed(page, before):
+    page.wait_for_function(
+        f"document.querySelector('#compare canvas[data-source=difference]').toDataURL() !== '{before}'"
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ["wide", "narrow"], indirect=True)
+def test_the_difference_comes_and_goes_without_a_request_and_follows_what_is_shown(page):
+    assert page.locator("#compare .difference:visible").count() == 0
     page.wait_for_timeout(500)
-    requests, before = [], pixels(page)
-    page.on("request", lambda request: requests.append(request.url))
-    slider = page.locator("#compare input[data-view=opacity]")
-    slider.focus()
-    slider.press("End")
-    page.wait_for_function(f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before}'")
-    for name in ("scale", "colours", "clamp"):
-        page.locator(f"#compare select[data-view={name}]").select_option(index=1)
-    page.wait_for_timeout(300)
-    assert requests == []
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    blank = pixels(page, "difference")
+    pill = page.locator("#compare .pill.differ")
+    pill.click()
+    changed(page, blank)
+    boxes = [
+        page.locator(f"#compare canvas[data-source={s}]").bounding_box() for s in ("softmax", "sigmoid", "difference")
+    ]
+    assert {round(box["width"]) for box in boxes} == {round(boxes[0]["width"])}
+    assert {round(box["height"]) for box in boxes} == {round(boxes[0]["height"])}
+    if page.viewport_size["width"] == 390:
+        assert boxes[2]["y"] > boxes[1]["y"] + boxes[1]["height"]
+    else:
+        assert boxes[2]["y"] == boxes[0]["y"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    frame = page.locator("#compare figure.difference").inner_text()
+    assert "sigmoid branch only" in frame
+    assert "softmax head only" in frame
+    before = pixels(page, "difference")
+    page.locator("#compare select[data-view=clamp]").select_option("on")
+    changed(page, before)
+    before = pixels(page, "difference")
+    page.locator("#compare .collapse").click()
+    changed(page, before)
+    page.locator("#compare canvas[data-source=softmax]").press("ArrowLeft")
+    page.wait_for_function("document.querySelector('#compare .difference .here').textContent !== ''")
+    pill.click()
+    page.wait_for_function("document.querySelector('#compare .difference').hidden")
+    assert asked == []
 
 
 @pytest.mark.browser
@@ -96,22 +163,81 @@ def test_all_methods_and_back(page):
 
 
 @pytest.mark.browser
-def test_a_download_comes_at_one_click(page):
-    page.get_by_role("button", name="Download").click()
-    with page.expect_download() as download:
-        page.locator("#get-npz").click()
-    assert download.value.suggested_filename.endswith("maps.npz")
-
-
-@pytest.mark.browser
 def test_a_corrupt_file_is_refused_in_words_and_the_page_lives(page, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(Path(LION).read_bytes()[:2000])
     turn = ready(page)
     page.set_input_files("#photo input[type=file]", broken)
     page.wait_for_selector("text=damaged")
-    page.set_input_files("#photo input[type=file]", LION)
+    page.set_input_files("#photo input[type=file]", gr.get_image("tower.jpg"))
     ready(page, turn)
+
+
+@pytest.mark.browser
+def test_an_upload_is_explained_and_the_view_costs_no_request(page):
+    before, turn = pixels(page), ready(page)
+    page.set_input_files("#photo input[type=file]", LION)
+    turn = ready(page, turn)
+    assert pixels(page) != before
+    page.wait_for_function("document.querySelector('#class input').value.startsWith('lion')")
+    page.wait_for_timeout(500)
+    requests, before = [], pixels(page)
+    page.on("request", lambda request: requests.append(request.url))
+    slider = page.locator("#compare input[data-view=opacity]")
+    slider.focus()
+    slider.press("End")
+    page.wait_for_function(f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before}'")
+    for name in ("scale", "colours", "clamp"):
+        page.locator(f"#compare select[data-view={name}]").select_option(index=1)
+    page.wait_for_timeout(300)
+    assert requests == []
+
+
+@pytest.mark.browser
+def test_a_model_that_cannot_be_opened_gives_way_to_the_last(page, monkeypatch):
+    from bsoftmax.models import backbones
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(backbones, "hf_hub_download", offline)
+    open_models(page)
+    page.get_by_role("option", name="resnet50").click()
+    page.wait_for_selector("text=could not be downloaded")
+    page.wait_for_function("document.querySelector('#model input').value === 'imagenet'")
+    assert "imagenet" in page.locator("#compare").inner_text()
+
+
+@pytest.mark.browser
+def test_a_distortion_can_be_taken_home(page):
+    page.locator("#compare .collapse").click()
+    page.wait_for_function("!document.querySelector('#compare .undo').disabled")
+    for button, suffix in ((".figure", ".png"), (".sweep", ".gif")):
+        with page.expect_download() as download:
+            page.locator(f"#compare button{button}").click()
+        assert download.value.suggested_filename.endswith(f"distorted{suffix}")
+        assert Image.open(download.value.path()).size[0] > 300
+
+
+@pytest.mark.browser
+def test_a_head_the_browser_cannot_distort_is_redrawn_by_the_server(browse, app, session):
+    model = toy("mlp", double=False)
+    session._models.get("vgg16", lambda: model)
+    page = browse(app.local_url, "#compare [data-ready]")
+    turn = ready(page)
+    open_models(page)
+    page.get_by_role("option", name="vgg16").first.click()
+    ready(page, turn)
+    page.wait_for_function("document.querySelector('#compare').innerText.includes('Grad-CAM')")
+    before = pixels(page), pixels(page, "sigmoid")
+    page.locator("#compare .collapse").click()
+    page.wait_for_function(
+        f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before[0]}'"
+    )
+    page.wait_for_timeout(500)
+    assert pixels(page, "sigmoid") == before[1]
+    assert page.locator("#compare .trouble:visible").count() == 0
+    assert float(page.locator("#compare [data-out=dp]").inner_text().replace("−", "-")) < 1e-5
 
 
 @pytest.mark.browser
@@ -131,101 +257,3 @@ def test_a_link_to_nowhere_is_a_sentence_and_the_page_lives(browse, app):
     page = browse(f"{app.local_url}?model=unicorn&class=%3Cimg%20src=x%20onerror=alert(1)%3E", "#compare")
     page.wait_for_selector("text=There is no model")
     ready(page)
-
-
-@pytest.mark.browser
-def test_a_distortion_can_be_taken_home(page):
-    page.locator("#compare .collapse").click()
-    page.wait_for_function("!document.querySelector('#compare .undo').disabled")
-    for button, suffix in ((".figure", ".png"), (".sweep", ".gif")):
-        with page.expect_download(timeout=60_000) as download:
-            page.locator(f"#compare button{button}").click()
-        assert download.value.suggested_filename.endswith(f"distorted{suffix}")
-        assert Image.open(download.value.path()).size[0] > 300
-
-
-@pytest.mark.browser
-def test_the_page_says_where_the_head_stands(page):
-    page.locator("#stand button").first.click()
-    page.wait_for_selector("#stand td:has-text('softmax')")
-    assert "rms" in page.locator("#stand").inner_text()
-
-
-@pytest.mark.browser
-def test_a_head_the_browser_cannot_distort_is_redrawn_by_the_server(page, session):
-    model = toy("mlp", double=False)
-    session._models.get("vgg16", lambda: model)
-    turn = ready(page)
-    page.get_by_role("button", name="Model").first.click()
-    page.locator("#model input").click()
-    page.get_by_role("option", name="vgg16").first.click()
-    ready(page, turn)
-    page.wait_for_function("document.querySelector('#compare').innerText.includes('Grad-CAM')")
-    before = pixels(page), pixels(page, "sigmoid")
-    page.locator("#compare .collapse").click()
-    page.wait_for_function(
-        f"document.querySelector('#compare canvas[data-source=softmax]').toDataURL() !== '{before[0]}'"
-    )
-    page.wait_for_timeout(500)
-    assert pixels(page, "sigmoid") == before[1]
-    assert page.locator("#compare .trouble:visible").count() == 0
-    assert float(page.locator("#compare [data-out=dp]").inner_text().replace("−", "-")) < 1e-5
-
-
-@pytest.mark.browser
-def test_a_model_that_cannot_be_opened_gives_way_to_the_last(page, monkeypatch):
-    from bsoftmax.models import backbones
-
-    def offline(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(backbones, "hf_hub_download", offline)
-    page.get_by_role("button", name="Model").first.click()
-    page.locator("#model input").click()
-    page.get_by_role("option", name="resnet50").click()
-    page.wait_for_selector("text=could not be downloaded")
-    page.wait_for_function("document.querySelector('#model input').value === 'imagenet'")
-    assert "imagenet" in page.locator("#compare").inner_text()
-
-
-def changed(page, before):
-    page.wait_for_function(
-        f"document.querySelector('#compare canvas[data-source=difference]').toDataURL() !== '{before}'"
-    )
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True)
-def test_the_difference_comes_and_goes_without_a_request_and_follows_what_is_shown(page):
-    assert page.locator("#compare .difference:visible").count() == 0
-    page.wait_for_timeout(500)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    blank = pixels(page, "difference")
-    pill = page.locator("#compare .pill.differ")
-    pill.click()
-    changed(page, blank)
-    boxes = [
-        page.locator(f"#compare canvas[data-source={s}]").bounding_box() for s in ("softmax", "sigmoid", "difference")
-    ]
-    assert {round(box["width"]) for box in boxes} == {round(boxes[0]["width"])}
-    assert {round(box["height"]) for box in boxes} == {round(boxes[0]["height"])}
-    if page.viewport_size["width"] == 390:
-        assert boxes[2]["y"] > boxes[1]["y"] + boxes[1]["height"]
-    else:
-        assert boxes[2]["y"] == boxes[0]["y"]
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    frame = page.locator("#compare figure.difference").inner_text()
-    assert "sigmoid branch only" in frame
-    assert "softmax head only" in frame
-    before = pixels(page, "difference")
-    page.locator("#compare select[data-view=clamp]").select_option("on")
-    changed(page, before)
-    before = pixels(page, "difference")
-    page.locator("#compare .collapse").click()
-    changed(page, before)
-    page.locator("#compare canvas[data-source=softmax]").press("ArrowLeft")
-    page.wait_for_function("document.querySelector('#compare .difference .here').textContent !== ''")
-    pill.click()
-    page.wait_for_function("document.querySelector('#compare .difference').hidden")
-    assert asked == []

@@ -250,7 +250,7 @@ def test_the_address_restores_the_picture(visit, address):
     page.locator("#compare input[type=range][data-distort=delta]").press("End")
     page.locator("#compare input[type=range][data-distort=flip]").press("PageUp")
     page.wait_for_function("location.search.includes('flip=10')")
-    again = visit(page.url)
+    again = visit(page.url, apart=True)
     assert pictures(again) == pictures(page)
     assert again.locator("#compare input[type=number][data-distort=flip]").input_value() == "10"
     page.locator("#compare .undo").click()

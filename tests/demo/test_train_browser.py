@@ -1,18 +1,17 @@
 """The Train tab as people and programs use it: in a real browser and through the API, mostly with a stand-in child."""
 
-import time
 from functools import partial
 
 import gradio as gr
 import pytest
-from demo_made import HITS, SHOTS
+from demo_made import HITS, SHOTS, until
 from gradio_client import Client, handle_file
 from toys import coloured, small_model
 
 from bsoftmax.data.sample import sample_zip
 from demo.workspace import data_handlers, jobs
 
-REAL = jobs.PROGRAM
+REAL, TAB = jobs.PROGRAM, "Train"
 
 
 @pytest.fixture
@@ -36,8 +35,8 @@ def compared(page):
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_from_a_zip_to_both_heads_and_names_are_only_text(visit, colours, width, scheme):
-    page = visit(width, scheme)
+def test_from_a_zip_to_both_heads_and_names_are_only_text(visit, stayed, colours, width, scheme):
+    page = stayed if scheme == "light" else visit(width, scheme)
     assert "A zip may have up to" in page.locator("#limits").inner_text()
     bring(page, colours)
     assert HITS in page.locator("#preview").inner_text()
@@ -70,25 +69,56 @@ def test_from_a_zip_to_both_heads_and_names_are_only_text(visit, colours, width,
 
 
 @pytest.mark.browser
-def test_a_picture_the_heads_disagree_on_opens_in_compare(visit, colours):
-    page = visit()
-    bring(page, colours)
-    page.locator("#train-go").click()
+def test_a_picture_the_heads_disagree_on_opens_in_compare(stayed, colours):
+    page = stayed
+    if not page.locator("#differing img").count():
+        bring(page, colours)
+        page.locator("#train-go").click()
     page.wait_for_selector("#differing img")
     page.locator("#differing button:has(img)").first.click()
     compared(page)
-    turn = int(page.eval_on_selector("#compare [data-ready]", "e => e.dataset.ready"))
-    page.locator("#own-examples button:has(img)").last.click()
-    page.wait_for_function(f"Number(document.querySelector('#compare [data-ready]').dataset.ready) > {turn}")
-    assert "colours" in compared(page)
+    for tab, pictures, nth in (("Compare", "#own-examples", -1), ("Train", "#differing", 0)):
+        page.get_by_role("tab", name=tab).click()
+        turn = int(page.eval_on_selector("#compare [data-ready]", "e => e.dataset.ready"))
+        page.locator(f"{pictures} button:has(img)").nth(nth).click()
+        page.wait_for_function(f"Number(document.querySelector('#compare [data-ready]').dataset.ready) > {turn}")
+        assert "colours" in compared(page)
     page.get_by_role("tab", name="All methods").click()
     page.wait_for_selector("#grid [data-ready]")
 
 
 @pytest.mark.browser
+def test_a_checkpoint_can_be_dragged_back_in(stayed, tmp_path):
+    path = small_model((HITS, "green")).save(tmp_path / "mine.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])
+    page = stayed
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("button", name="Model").first.click()
+    page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
+    page.wait_for_selector("text=not a readable safetensors file")
+    page.set_input_files("input[type=file][accept*=safetensors]", path)
+    page.wait_for_function("document.querySelector('#compare').innerText.includes('mine · test_resnet')")
+    assert page.locator("#model input").input_value() == "mine"
+    assert page.evaluate("window.hit === undefined")
+
+
+@pytest.mark.browser
+def test_a_failed_training_is_a_sentence_and_the_page_lives(visit, colours, child):
+    child.setenv("FAKE_JOB", "kill")
+    page = visit()
+    bring(page, colours)
+    page.locator("#train-go").click()
+    page.wait_for_selector("#status .error:has-text('want of memory')")
+    page.wait_for_function("!document.querySelector('#train-go').disabled")
+    child.setenv("FAKE_JOB", "done")
+    page.locator("#train-go").click()
+    page.wait_for_selector("#result table")
+
+
+@pytest.mark.browser
 def test_two_browsers_the_second_waits_and_sees_nothing_of_the_first(visit, colours, child):
     child.setenv("FAKE_JOB", "slow")
-    first, second = visit(), visit()
+    first, second = visit(apart=True), visit(apart=True)
     for page in (first, second):
         bring(page, colours)
         page.locator("#train-go").click()
@@ -122,10 +152,7 @@ def test_a_closed_tab_leaves_nothing_behind(visit, colours, child):
     page.wait_for_selector("#curves:visible")
     (job,) = started
     page.close()
-    for _ in range(100):
-        if not job.running and not job.folder.parent.parent.exists():
-            break
-        time.sleep(0.1)
+    until(lambda: not job.running and not job.folder.parent.parent.exists())
     assert not job.running
     assert not job.folder.parent.parent.exists()
 
@@ -156,34 +183,6 @@ def test_classes_brought_one_by_one_and_a_notice_that_names_one_runs_nothing(vis
     assert page.evaluate("window.hit === undefined")
 
 
-@pytest.mark.browser
-def test_a_failed_training_is_a_sentence_and_the_page_lives(visit, colours, child):
-    child.setenv("FAKE_JOB", "kill")
-    page = visit()
-    bring(page, colours)
-    page.locator("#train-go").click()
-    page.wait_for_selector("#status .error:has-text('want of memory')")
-    page.wait_for_function("!document.querySelector('#train-go').disabled")
-    child.setenv("FAKE_JOB", "done")
-    page.locator("#train-go").click()
-    page.wait_for_selector("#result table")
-
-
-@pytest.mark.browser
-def test_a_checkpoint_can_be_dragged_back_in(visit, tmp_path):
-    path = small_model((HITS, "green")).save(tmp_path / "mine.safetensors")
-    (tmp_path / "broken.safetensors").write_bytes(path.read_bytes()[:1000])
-    page = visit()
-    page.get_by_role("tab", name="Compare").click()
-    page.get_by_role("button", name="Model").first.click()
-    page.set_input_files("input[type=file][accept*=safetensors]", tmp_path / "broken.safetensors")
-    page.wait_for_selector("text=not a readable safetensors file")
-    page.set_input_files("input[type=file][accept*=safetensors]", path)
-    page.wait_for_function("document.querySelector('#compare').innerText.includes('mine · test_resnet')")
-    assert page.locator("#model input").input_value() == "mine"
-    assert page.evaluate("window.hit === undefined")
-
-
 def test_programs_train_through_the_api(app, colours, child):
     client, other = Client(app.local_url, verbose=False), Client(app.local_url, verbose=False)
     client.predict(handle_file(colours), api_name="/bring_zip")
@@ -198,7 +197,7 @@ def test_programs_train_through_the_api(app, colours, child):
 @pytest.mark.browser
 def test_the_sample_set_is_trained_by_the_real_command(visit, child):
     child.setattr(jobs, "PROGRAM", REAL)
-    child.setattr(data_handlers, "sample_zip", lambda path: sample_zip(path, per_class=6))
+    child.setattr(data_handlers, "sample_zip", lambda path: sample_zip(path, per_class=3))
     page = visit()
     page.set_default_timeout(120_000)
     page.locator("#use-sample").click()

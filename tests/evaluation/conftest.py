@@ -19,17 +19,31 @@ def data(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("places"))
 
 
+def runs(data, folder, patched):
+    """Evaluations of a toy: go(**options) -> results.json; `go.events` and `go.model` of the last run."""
+
+    def go(name="out", root=data, stop=lambda: False, **options):
+        made = options.pop("model", None) or toy()
+        patched.setattr(plan.zoo, "open_model", lambda *_: made)
+        go.events, go.model = [], made
+        asked = {"batch": 4, "rounds": 50, "cache": folder / "cache", "device": "cpu"} | options
+        done = evaluate(EvalRun(str(root), folder / name, **asked), go.events.append, stop)
+        assert done == go.events[-1]
+        return json.loads((folder / name / "results.json").read_text())
+
+    return go
+
+
 @pytest.fixture
 def go(data, tmp_path, monkeypatch):
-    """Evaluates a toy on the pictures: go(**options) -> results.json; `go.events` and `go.model` of the last run."""
+    """Evaluates a toy on the pictures, in a folder of the test's own."""
+    return runs(data, tmp_path, monkeypatch)
 
-    def run(folder="out", root=data, stop=lambda: False, **options):
-        made = options.pop("model", None) or toy()
-        monkeypatch.setattr(plan.zoo, "open_model", lambda *_: made)
-        run.events, run.model = [], made
-        asked = {"batch": 4, "rounds": 50, "cache": tmp_path / "cache", "device": "cpu"} | options
-        done = evaluate(EvalRun(str(root), tmp_path / folder, **asked), run.events.append, stop)
-        assert done == run.events[-1]
-        return json.loads((tmp_path / folder / "results.json").read_text())
 
-    return run
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """One evaluation of everything: its results and its events, with a table told after every chunk."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bsoftmax.evaluation.run.TABLE_SECONDS", 0.0)
+        go = runs(data, tmp_path_factory.mktemp("whole"), patched)
+        return go(), go.events

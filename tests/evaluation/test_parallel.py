@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -66,8 +65,8 @@ def folder(tmp_path_factory):
     return root
 
 
-def launch(folder, out, dies=0, launcher=()):
-    command = [sys.executable, *launcher, str(folder / "script.py"), str(folder), str(out), str(dies)]
+def launch(command, folder, out, dies=0):
+    command = [*command, str(folder / "script.py"), str(folder), str(out), str(dies)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
 
@@ -79,8 +78,8 @@ def same(out, folder):
     return found == alone
 
 
-def test_a_killed_evaluation_goes_on_and_ends_alike(folder, tmp_path):
-    done = launch(folder, tmp_path, dies=3)  # its head and one chunk of four are written, the next line is torn
+def test_a_killed_evaluation_goes_on_and_ends_alike(folder, tmp_path, forks):
+    done = launch(forks, folder, tmp_path, dies=3)  # its head and one chunk of four are written, the next line is torn
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
     lines = (tmp_path / "records-0.jsonl").read_bytes().split(b"\n")
     assert len(lines) == 1 + 4 + 1
@@ -102,9 +101,8 @@ def test_what_one_process_began_two_workers_finish(folder, tmp_path):
     assert same(tmp_path, folder)
 
 
-def test_two_ranks_of_a_launcher_say_what_one_process_says(folder, tmp_path):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = launch(folder, tmp_path, launcher=launcher)
+def test_two_ranks_of_a_launcher_say_what_one_process_says(folder, tmp_path, torchrun):
+    done = launch(torchrun, folder, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list(tmp_path.glob("records-*"))) == 2
     assert same(tmp_path, folder)

@@ -45,21 +45,20 @@ def test_columns_of_one_map_are_measured_once_and_say_so(go):
 # --- what is asked, what is there -------------------------------------------------------------------------------------
 
 
-def test_events_in_their_order(go):
-    go()
-    said = kinds(go.events)
+def test_events_in_their_order(whole):
+    _, events = whole
+    said = kinds(events)
     assert said[:2] == ["data", "size"]
     assert said[-1] == "done"
-    assert {"event": "progress", "done": 2 * C, "total": 2 * C} in go.events
-    first, last = go.events[0], go.events[-1]
+    assert {"event": "progress", "done": 2 * C, "total": 2 * C} in events
+    first, last = events[0], events[-1]
     assert (first["n"], first["split"], first["classes"], first["notes"]) == (2 * C, "all", list(CLASSES), [])
     assert (last["n"], last["complete"], last["stopped"], last["unreadable"]) == (2 * C, True, False, [])
 
 
-def test_a_table_is_told_on_the_way_and_agrees_with_the_results(go, monkeypatch):
-    monkeypatch.setattr("bsoftmax.evaluation.run.TABLE_SECONDS", 0.0)
-    found = go()
-    table = [event for event in go.events if event["event"] == "table"][-1]
+def test_a_table_is_told_on_the_way_and_agrees_with_the_results(whole):
+    found, events = whole
+    table = [event for event in events if event["event"] == "table"][-1]
     assert table["n"] == table["total"] == 2 * C
     for row, column in zip(table["rows"], found["columns"]):
         assert row["column"] == column["key"]
@@ -68,14 +67,13 @@ def test_a_table_is_told_on_the_way_and_agrees_with_the_results(go, monkeypatch)
             assert value == pytest.approx(column["metrics"][name]["value"], abs=1e-9)
 
 
-def test_stop_keeps_what_was_measured_and_a_rerun_completes_it(go):
-    whole = go("whole")
+def test_stop_keeps_what_was_measured_and_a_rerun_completes_it(go, whole):
     asked = iter([False, False])
     part = go("part", stop=lambda: next(asked, True))
     assert (part["n"], part["asked"], part["complete"]) == (8, 10, False)
     assert go.events[-1]["stopped"] is True
     assert "Stopped early: 8 of 10" in unfinished(part)
-    assert go("part")["columns"] == whole["columns"]
+    assert go("part")["columns"] == whole[0]["columns"]
 
 
 def test_stopped_before_anything_is_one_sentence(go):
@@ -223,8 +221,8 @@ def test_the_sample_set_can_be_measured(go, tmp_path):
     assert found["data"]["split"] == "val"
 
 
-def test_protocol_is_complete(go):
-    found = go()
+def test_protocol_is_complete(whole):
+    found, _ = whole
     protocol = found["protocol"]
     assert protocol["explained"] == {"localization": "true", "fidelity": "predicted"}
     assert protocol["fidelity"] == fidelity.RULES

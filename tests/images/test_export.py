@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -110,14 +109,14 @@ def test_threads_draw_and_save_the_same(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_pyplot_is_never_imported(tmp_path):
+def test_pyplot_is_never_imported(tmp_path, forks):
     code = (
         "import sys, numpy as np; from PIL import Image; from bsoftmax.images.figures import *\n"
         "f = figure([Row(Image.new('RGB', (9, 9)), 'x', (Panel('a', 'b', np.eye(3)),))], tau=.2)\n"
         "save_figure(f, sys.argv[1] + '/a.pdf'); save_figure(f, sys.argv[1] + '/a.png')\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+    subprocess.run([*forks, "-c", code, str(tmp_path)], check=True, timeout=120)
 
 
 def test_maps_come_back_signed_and_unscaled(tmp_path):

@@ -71,9 +71,10 @@ def prepare(folder, out):
     return script
 
 
-def launch(folder, launcher):
+def launch(folder, launcher, forks):
+    """The launcher, and every process it starts, are forks of one that has imported everything."""
     out = folder / launcher
-    command = [sys.executable, *LAUNCHERS[launcher], str(prepare(folder, out)), str(folder), str(out)]
+    command = [*forks, *LAUNCHERS[launcher], *forks[2:], str(prepare(folder, out)), str(folder), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -101,8 +102,8 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_equal_one(launcher, alone):
-    out = launch(alone.parent, launcher)
+def test_two_processes_equal_one(launcher, alone, forks):
+    out = launch(alone.parent, launcher, forks)
     said = [json.loads((out / f"rank{n}.json").read_text()) for n in (0, 1)]
     assert [one["world"] for one in said] == [2, 2]
     assert [one["computed"] for one in said] == [2 * 5 + 3, 2 * 4]  # shards of 4, 4, 1 in two views; 3 of the val set

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -184,13 +183,12 @@ def test_folders_are_matched_by_name(folders, classes, labels, tmp_path):
     assert (matched and matched.labels) == labels
 
 
-def test_two_processes_make_the_file_of_one(job, tmp_path):
+def test_two_processes_make_the_file_of_one(job, tmp_path, torchrun):
     command = ["train", job.data, "--trunk", job.trunk, "--epochs", "3", "--probe-epochs", "2", "--cache"]
     one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
     assert main([*command, str(tmp_path / "c1"), "--out", str(one)]) == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, "-m", "bsoftmax", *command, str(tmp_path / "c2"), "--out", str(two)], capture_output=True,
+        [*torchrun, "-m", "bsoftmax", *command, str(tmp_path / "c2"), "--out", str(two)], capture_output=True,
         text=True, cwd=ROOT, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
