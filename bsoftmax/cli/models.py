@@ -135,9 +135,10 @@ def described(cut: Cut) -> str:
     head = f"one linear layer, {cut.head[0]} -> {cut.head[1]}"
     if not cut.head[1]:
         head = f"none, {cut.head[0]} features: an encoder, whose classes are trained"
+    aside = f"{cut.aside} token{'s' * (cut.aside > 1)}" if cut.aside else "nothing"
     rows = {
         "family": cut.family, "layer of F": cut.layer, "F": f"{N}x{P}x{Q} at {cut.size} px, stride {cut.stride:g}",
-        "kept aside": f"{cut.aside} tokens" if cut.aside else "nothing", "pooling": cut.pooling, "head": head,
+        "kept aside": aside, "pooling": cut.pooling, "head": head,
         "stride": cut.lifted or "the network's own",
         "logits": f"differ from timm's at this stride by {cut.difference:.1e} of the largest",
     }  # fmt: skip
