@@ -23,11 +23,10 @@ from .class_names import find_class
 from .gauge import Gauge
 from .heads import clone_head, last_linear, resized
 from .model_card import card
-from .spec import Spec
+from .spec import MODULE, Spec
 
 FILE = "model.safetensors"
 FROZEN = ("trunk", "neck", "softmax")
-MODULE = "module"  # the origin of a trunk that a caller brought
 
 
 class DualBranch(

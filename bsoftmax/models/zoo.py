@@ -16,9 +16,9 @@ from ..utils.text import quoted
 from . import checkpoints, class_names, surgery
 from .backbones import BACKBONES, Parts, Preprocessing, WeightsError, is_trunk, weights_folder
 from .bundled import BUNDLED, bundled, has_format, safetensors_in, unreadable
-from .dual_branch import MODULE, DualBranch
+from .dual_branch import DualBranch
 from .heads import GlobalAveragePool, Pieces, last_linear, resized
-from .spec import Spec
+from .spec import MODULE, Spec
 from .token_surgery import grid_of
 
 __all__ = ["DEFAULT", "bundled", "from_module", "local_trunks", "matched", "names", "open_model", "unreadable"]

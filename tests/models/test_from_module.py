@@ -15,6 +15,7 @@ from toys import counted, refusal, shake
 from bsoftmax import View, class_map, from_module, open_model
 from bsoftmax.models.checkpoints import CheckpointError
 from bsoftmax.models.heads import GlobalAveragePool, is_gap_linear, pools_first
+from bsoftmax.models.model_card import card
 
 SIDE = 32
 
@@ -145,6 +146,7 @@ def test_heads_are_saved_alone_and_open_on_the_same_weights(tmp_path):
     for branch, expected in model(x).items():
         torch.testing.assert_close(opened(x)[branch], expected)
     assert path.stat().st_size < 10_000
+    assert 'from_module(net, layer, heads="model.safetensors")' in card(model.spec, "")
     assert "from_module" in refusal(lambda: open_model(path), CheckpointError)
     other = lambda: from_module(made("vit", seed=1), MODULES["vit"][1], size=SIDE, heads=path)
     assert "other weights" in refusal(other, CheckpointError)
