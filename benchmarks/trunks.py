@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import timing  # noqa: F401  (puts the repository on the path)
+import timm
 
 from bsoftmax.cli.models import checked
 
@@ -36,7 +37,8 @@ every parameter moved off its initial value, one random image at the network's o
 the largest difference from the logits of timm's network at the same output stride, as a part of the largest logit.
 *Stride*: what was done to it; after a lift, *F* is the largest difference at every second position from timm's own maps
 at its own stride, as a part of the largest value: 0 but for rounding, unless a layer averages over all positions
-(squeeze-and-excitation), or the network pads asymmetrically. `bsoftmax models --check NAME` says the same of any name.
+(squeeze-and-excitation), the network pads asymmetrically, or its last pool is gone (VGG). `bsoftmax models --check NAME`
+says the same of any name.
 
 A lift leaves what each position computes; it changes what squeeze-and-excitation and the pooling average over. What it
 does to a classifier's accuracy can only be measured with weights, which `benchmarks/trunk_choice.py` does for the
@@ -63,18 +65,23 @@ def line(cut):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "trunks.md")
-    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("names", nargs="*", help="measured anew, the file's other rows stay; default: all")
     options = parser.parse_args()
-    import timm
-
-    cuts = []
-    for name in options.names:
+    old = options.out.read_text().splitlines() if options.names and options.out.is_file() else []
+    rows = {text.split(" | ")[0][2:]: text for text in old if text.startswith("| ")}
+    rows.pop("name", None)
+    for name in options.names or NAMES:
         start = time.perf_counter()
-        cuts.append(checked(name))
-        print(f"{line(cuts[-1])} {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-        maps = sum(not cut.refused for cut in cuts)
-        text = HEAD.format(count=len(cuts), maps=maps, timm=timm.__version__)
-        options.out.write_text(text + "\n".join(map(line, cuts)) + "\n")
+        rows[name] = line(checked(name))
+        print(f"{rows[name]} {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        write(options.out, rows)
+
+
+def write(path, rows):
+    ordered = sorted(rows, key=lambda name: NAMES.index(name) if name in NAMES else len(NAMES))
+    maps = sum(" | none | " not in text for text in rows.values())
+    text = HEAD.format(count=len(rows), maps=maps, timm=timm.__version__)
+    path.write_text(text + "\n".join(rows[name] for name in ordered) + "\n")
 
 
 if __name__ == "__main__":

@@ -91,6 +91,6 @@ def test_the_table_of_trunks_holds_what_it_says():
     maps = [row for row in rows if row[2] != "none"]
     assert f"How {len(rows)} of timm's" in text
     assert f"{len(maps)} give maps" in text
-    assert len(maps) >= 60
+    assert len(maps) >= 5 / 6 * len(rows)
     assert all(float(row[6]) <= 1e-5 for row in maps)
     assert all(row[7].endswith("choose another trunk.") for row in rows if row[2] == "none")
