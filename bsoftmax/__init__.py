@@ -6,7 +6,7 @@ plots, `paper` the paper's tables, `cli` the commands. docs/architecture.md draw
 """
 
 from .cams import METHODS, SOURCES, View, class_map, explain, identical_by_construction
-from .models import DualBranch, open_model
+from .models import DualBranch, from_module, open_model
 
 __version__ = "0.2.0"
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "View",
     "class_map",
     "explain",
+    "from_module",
     "identical_by_construction",
     "open_model",
 ]

@@ -1,7 +1,7 @@
 """timm networks split into trunk -> F [B,N,P,Q], neck -> h [B,N_pen] and classifier -> logits [B,C].
 
 BACKBONES lists the paper's networks and the bundled one; any other timm name is split by `surgery.generic`, at output
-stride 16 where the architecture supports it.
+stride 16 where timm has that option, or where `stride.lift` can do without it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..utils.text import quoted
 from . import checkpoints, heads, surgery
+from . import stride as strides
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Parts:
-    """A split network with its preprocessing, the layer of F, and the names of its classes."""
+    """A split network with its preprocessing, the layer of F, and the names of its classes.
+
+    An encoder without a softmax head has no classes, and a classifier with no outputs. `lifted`: what was done to the
+    output stride.
+    """
 
     trunk: nn.Module
     neck: nn.Module
@@ -47,6 +52,7 @@ class Parts:
     preprocessing: Preprocessing
     layer: str
     classes: tuple[str, ...]
+    lifted: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Backbone:
     """A registry entry: the timm model, the function that splits it, the input size, and a note for users."""
 
     timm: str
-    cut: Callable[[surgery.TimmNet], surgery.Pieces]
+    cut: Callable[[heads.TimmNet], heads.Pieces]
     note: str
     size: int | None = 224
     stride: int | None = None  # output stride passed to timm; None: the network's own
@@ -125,26 +131,30 @@ def build(
     """Builds a network and splits it, frozen and in eval mode.
 
     `weights`: "hub" (a local file if there is one, else the Hub), the path of a safetensors file with timm's names, or
-    None for random ones. `num_classes` replaces the classifier by a random one; `stride` sets the output stride.
-    Raises ValueError for an unknown name, WeightsError when weights are missing or do not fit.
+    None for random ones. `num_classes` replaces the classifier by a random one; `stride` sets the output stride, by
+    timm's option or else by `stride.lift` (None: by that option alone, as the entry says).
+    Raises ValueError for an unknown name or a network that cannot be split, WeightsError when weights are missing or do
+    not fit.
     """
     backbone = find(name)
-    net = _create(backbone, weights, num_classes, stride or backbone.stride)
+    net, lifted = create(backbone, weights, num_classes, stride)
     pieces = backbone.cut(net)
     cfg = net.pretrained_cfg
     size = backbone.size or cfg["input_size"][-1]
     parts = Parts(
         pieces.trunk, pieces.neck, pieces.classifier, Preprocessing(size, tuple(cfg["mean"]), tuple(cfg["std"])),
         pieces.layer, class_names(heads.last_linear(pieces.classifier).out_features, native=num_classes is None),
+        lifted,
     )  # fmt: skip
     for module in (parts.trunk, parts.neck, parts.classifier):
         module.requires_grad_(False).eval()
     return parts
 
 
-def _create(
-    backbone: Backbone, weights: str | Path | None, num_classes: int | None, stride: int | None
-) -> surgery.TimmNet:
+def create(
+    backbone: Backbone, weights: str | Path | None, num_classes: int | None = None, stride: int | None = None
+) -> tuple[heads.TimmNet, str]:
+    """timm's network at an output stride, uncut, and what was done for that. Arguments and errors as in `build`."""
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if weights is not None:
         path = local_weights(backbone.timm) if weights == "hub" else Path(weights)
@@ -152,15 +162,18 @@ def _create(
             "pretrained": True,
             "pretrained_cfg_overlay": {"state_dict": _state(path or _download(backbone.timm))},
         }
+    wanted = stride or backbone.stride
     try:
-        if stride is not None:
+        if wanted is not None:
             try:
-                return cast(surgery.TimmNet, timm.create_model(backbone.timm, output_stride=stride, **options))
+                net = timm.create_model(backbone.timm, output_stride=wanted, **options)
+                return cast(heads.TimmNet, net), f"timm's output_stride={wanted}"
             except (TypeError, NotImplementedError, AssertionError):
-                pass  # this architecture has no such option: its own stride is used
-        return cast(surgery.TimmNet, timm.create_model(backbone.timm, **options))
+                pass  # this architecture has no such option
+        net = timm.create_model(backbone.timm, **options)
     except (RuntimeError, KeyError) as error:
         raise WeightsError(f"The weights do not fit {backbone.timm!r}: {checkpoints.mismatch(error)}.") from error
+    return cast(heads.TimmNet, net), strides.lift(cast(heads.TimmNet, net), stride) if stride else ""
 
 
 def class_names(count: int, native: bool) -> tuple[str, ...]:

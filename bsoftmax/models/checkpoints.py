@@ -1,9 +1,13 @@
-"""Checkpoint files: safetensors with JSON metadata, written atomically, read without unpickling."""
+"""Checkpoint files: safetensors with JSON metadata, written atomically, read without unpickling.
+
+The tensors that a header lists are compared with those that the network needs before any of them is made.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +23,11 @@ from ..utils.files import atomic_path
 from ..utils.text import quoted, shortened
 
 FORMAT = "bsoftmax/1"
+COUNTERS = "num_batches_tracked"  # of BatchNorm, unused in eval mode
+HEADS = ("softmax", "sigmoid")
+MOST_PARAMETERS = 3e9  # of a network; the largest of timm's has 2.5e9
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 MAX_HEADER = 16_000_000  # bytes: 25,000 classes of 500 letters
 # json.loads raises ValueError for numbers of thousands of digits too, and RecursionError for thousands of brackets
 _DAMAGED = (SafetensorError, ValueError, RecursionError, OSError)
@@ -50,6 +59,17 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def parts_hash(state: Mapping[str, Tensor], parts: tuple[str, ...]) -> str:
+    """Hash of the tensors of some parts as float32, equal before saving and after loading."""
+    kept = {k: v.float() for k, v in state.items() if k.split(".")[0] in parts and not k.endswith(COUNTERS)}
+    return tensor_hash(kept)
+
+
+def fits_half(v: Tensor) -> bool:
+    """Whether half precision holds a tensor without loss."""
+    return torch.equal(v.half().to(v.dtype), v)
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
@@ -152,3 +172,38 @@ def _unreadable(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{quoted(path.name)} is not a readable safetensors file; pickled checkpoints are never opened."
     )
+
+
+def check_classes(found: Shapes, classes: int, name: str) -> None:
+    """Raises CheckpointError when a head that the file holds has no last layer for so many classes."""
+    for head in HEADS:
+        rows = {shape[0] for key, shape in found.items() if key.startswith(f"{head}.") and shape}
+        if rows and classes not in rows:
+            raise CheckpointError(
+                f"{quoted(name)} names {classes:,} classes, and no layer of its {head} head has as many rows: save it "
+                "again."
+            )
+
+
+def check_size(needed: Shapes, most: float, trunk: str) -> None:
+    """Raises CheckpointError for a network of more than `most` parameters."""
+    count = sum(map(math.prod, needed.values()))
+    if count > most:
+        raise CheckpointError(
+            f"{quoted(trunk)} with these classes has {count / 1e6:,.0f} million parameters, and at most "
+            f"{most / 1e6:,.0f} million can be used here: choose a smaller trunk or fewer classes."
+        )
+
+
+def check_fit(needed: Shapes, found: Shapes, name: str, trunk: str) -> None:
+    """Raises CheckpointError when the names or the shapes differ; `needed`: of the tensors that the file must hold."""
+    if needed.keys() != found.keys():
+        missing, extra = len(needed.keys() - found.keys()), len(found.keys() - needed.keys())
+        raise CheckpointError(
+            f"{quoted(name)} does not fit {quoted(trunk)}: {missing} tensors missing, {extra} not expected."
+        )
+    for key, shape in needed.items():
+        if shape != found[key]:
+            raise CheckpointError(
+                f"{quoted(name)} does not fit {quoted(trunk)}: {key} has the shape {found[key]}, expected {shape}."
+            )

@@ -15,18 +15,18 @@ from torchvision.transforms.v2 import functional as tvf
 
 from ..images.read import square
 from ..utils.text import quoted
-from . import backbones, checkpoints, outline
+from . import backbones, checkpoints
 from .backbones import Parts
 from .bundled import BUNDLED, bundled
+from .checkpoints import COUNTERS
 from .class_names import find_class
 from .gauge import Gauge
 from .heads import clone_head, last_linear, resized
 from .model_card import card
-from .spec import Spec
+from .spec import MODULE, Spec
 
 FILE = "model.safetensors"
 FROZEN = ("trunk", "neck", "softmax")
-COUNTERS = "num_batches_tracked"  # of BatchNorm, unused in eval mode
 
 
 class DualBranch(
@@ -46,7 +46,11 @@ class DualBranch(
 
     @classmethod
     def pretrained(cls, trunk: str, weights: str | Path | None = "hub", stride: int | None = None) -> DualBranch:
-        """A public pretrained classifier without a branch. Raises as `backbones.build` does."""
+        """A public pretrained classifier without a branch, at the output stride of its entry, or 16 where that can be.
+
+        Raises as `backbones.build` does.
+        """
+        stride = stride or backbones.find(trunk).stride
         parts = backbones.build(trunk, weights, stride=stride)
         origin = "hub" if weights == "hub" else "file"
         spec = Spec(
@@ -140,23 +144,23 @@ class DualBranch(
 
     def frozen_hash(self) -> str:
         """SHA-256 over all tensors that training the branch must not change."""
-        return _hash(self.state_dict(), FROZEN)
+        return checkpoints.parts_hash(self.state_dict(), FROZEN)
 
     @property
     def has_public_trunk(self) -> bool:
-        """Whether the trunk can be had without this model: a bundled one, or the Hub's."""
+        """Whether the trunk can be had without this model: a bundled one, the Hub's, or the caller's module."""
         origin = self.spec.origin.get("trunk", "file")
-        return origin == "hub" or origin.startswith(BUNDLED)
+        return origin in ("hub", MODULE) or origin.startswith(BUNDLED)
 
     def trunk_hash(self) -> str:
         """SHA-256 over the tensors of trunk and neck: which network a file of heads belongs to."""
-        return _hash(self.state_dict(), ("trunk", "neck"))
+        return checkpoints.parts_hash(self.state_dict(), ("trunk", "neck"))
 
     def _stored_parts(self, heads: bool) -> set[str]:
         """The parts that a checkpoint contains: those that can be had nowhere else."""
         origin = self.spec.origin
         parts = {"softmax"} if origin.get("softmax") != "hub" else set()
-        if not heads and origin.get("trunk") != "hub":
+        if not heads and origin.get("trunk") not in ("hub", MODULE):
             parts |= {"trunk", "neck"}
         return parts | ({"sigmoid"} if self.sigmoid is not None else set())
 
@@ -172,17 +176,22 @@ class DualBranch(
         stored, state = self._stored_parts(heads), self.state_dict()
         wide = {k: v for k, v in state.items() if v.ndim > 1 and k.split(".")[0] in stored}
         forced = half and "trunk" in stored
-        state |= {k: v.half() for k, v in wide.items() if (forced and k.startswith("trunk.")) or _fits_half(v)}
+        state |= {
+            k: v.half() for k, v in wide.items() if (forced and k.startswith("trunk.")) or checkpoints.fits_half(v)
+        }
         tensors = {k: v for k, v in state.items() if k.split(".")[0] in stored and not k.endswith(COUNTERS)}
         if self.gauge is not None:
             tensors = {k: v for k, v in tensors.items() if not k.startswith("sigmoid.")}
             tensors |= {f"gauge.{k}": v for k, v in self.gauge.tensors().items()}
         meta = dataclasses.asdict(self.spec) | {"versions": checkpoints.versions()}
-        meta |= {"frozen_sha256": _hash(state, FROZEN), "trunk_sha256": _hash(state, ("trunk", "neck"))}
+        meta |= {
+            "frozen_sha256": checkpoints.parts_hash(state, FROZEN),
+            "trunk_sha256": checkpoints.parts_hash(state, ("trunk", "neck")),
+        }
         return checkpoints.write(path, tensors, meta)
 
     @classmethod
-    def load(cls, path: str | Path, most: float = outline.MOST_PARAMETERS) -> DualBranch:
+    def load(cls, path: str | Path, most: float = checkpoints.MOST_PARAMETERS) -> DualBranch:
         """Reads a file written by `save`; a trunk that is not in it is a bundled one, or comes from the Hub.
 
         Names, shapes and numbers are compared before anything is allocated. Raises CheckpointError when the file was
@@ -197,7 +206,7 @@ class DualBranch(
         model = cls(_frozen_parts(spec, heads, name), spec)
         if any(key.startswith("sigmoid.") for key in tensors):
             model.add_branch().requires_grad_(False)
-        model._fill(tensors, name)
+        model.fill(tensors, name)
         if meta.get("frozen_sha256") != model.frozen_hash():
             raise checkpoints.CheckpointError(
                 f"{quoted(name)} was trained beside other weights of {quoted(spec.trunk)}: bring those it was made "
@@ -206,26 +215,27 @@ class DualBranch(
         return model.eval()
 
     @classmethod
-    def _check(cls, spec: Spec, found: outline.Shapes, heads: bool, name: str, most: float) -> None:
+    def _check(cls, spec: Spec, found: checkpoints.Shapes, heads: bool, name: str, most: float) -> None:
         """Raises CheckpointError where the tensors of a file are not those of its network; allocates nothing."""
-        outline.check_classes(found, len(spec.classes), name)
+        checkpoints.check_classes(found, len(spec.classes), name)
         with torch.device("meta"):
             model = cls(_frozen_parts(spec, heads, name, empty=True), spec)
             if any(key.startswith("sigmoid.") for key in found):
                 model.add_branch()
         shapes = {k: tuple(v.shape) for k, v in model.state_dict().items() if not k.endswith(COUNTERS)}
-        outline.check_size(shapes, most, spec.trunk)
+        checkpoints.check_size(shapes, most, spec.trunk)
         stored = model._stored_parts(heads)
         needed = {k: shape for k, shape in shapes.items() if k.split(".")[0] in stored}
         own = {k: shape for k, shape in found.items() if not k.startswith("gauge.")}
-        outline.check_fit(needed, own, name, spec.trunk)
+        checkpoints.check_fit(needed, own, name, spec.trunk)
         if (rows := last_linear(model.softmax).out_features) != len(spec.classes):
             raise checkpoints.CheckpointError(
                 f"{quoted(name)} names {len(spec.classes):,} classes, and {quoted(spec.trunk)} has {rows:,}: save it "
                 "again."
             )
 
-    def _fill(self, tensors: dict[str, Tensor], name: str) -> None:
+    def fill(self, tensors: dict[str, Tensor], name: str) -> None:
+        """Copies a file's tensors into the model. Raises CheckpointError where they do not fit."""
         parts = {k.removeprefix("gauge."): v for k, v in tensors.items() if k.startswith("gauge.")}
         try:
             self.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("gauge.")}, strict=False)
@@ -258,6 +268,11 @@ class DualBranch(
 def _frozen_parts(spec: Spec, heads: bool, name: str, empty: bool = False) -> Parts:
     """The network of a checkpoint: `empty`, or where the file fills it, without weights, else with its origin's."""
     origin = spec.origin.get("trunk", "file")
+    if origin == MODULE:
+        raise checkpoints.CheckpointError(
+            f"{quoted(name)} holds heads for a module of your own, {quoted(spec.trunk)}: open it by from_module(net, "
+            "layer, heads=path)."
+        )
     if heads and origin.startswith(BUNDLED):
         path = bundled().get(origin.removeprefix(BUNDLED))
         if path is None or path.name == name:
@@ -277,13 +292,3 @@ def _outlined(path: Path) -> DualBranch:
     """The network of a bundled model, without weights."""
     spec = Spec.from_metadata(checkpoints.header(path).metadata)
     return DualBranch(_frozen_parts(spec, heads=False, name="", empty=True), spec)
-
-
-def _fits_half(v: Tensor) -> bool:
-    return torch.equal(v.half().to(v.dtype), v)
-
-
-def _hash(state: dict[str, Tensor], parts: tuple[str, ...]) -> str:
-    """Hash of the tensors of some parts as float32, equal before saving and after loading."""
-    kept = {k: v.float() for k, v in state.items() if k.split(".")[0] in parts and not k.endswith(COUNTERS)}
-    return checkpoints.tensor_hash(kept)

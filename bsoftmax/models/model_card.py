@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from .spec import Spec
+from .spec import MODULE, Spec
 
 SHOWN_CLASSES = 100
 SHOWN_RECIPE = ("recipe", "config", "method", "solver", "penalty", "gradient", "loss", "epochs")
@@ -96,8 +96,10 @@ def _frozen(training: dict[str, Any], frozen: str) -> str:
 
 
 def _usage(spec: Spec) -> str:
-    lines = ["## Use", "", "```python", "from bsoftmax import View, class_map, open_model"]
-    lines += ["from bsoftmax.images import read_rgb", "", 'model = open_model("model.safetensors")']
+    own = spec.origin.get("trunk") == MODULE
+    opened = 'from_module(net, layer, heads="model.safetensors")' if own else 'open_model("model.safetensors")'
+    lines = ["## Use", "", "```python", f"from bsoftmax import View, class_map, {opened.partition('(')[0]}"]
+    lines += ["from bsoftmax.images import read_rgb", "", f"model = {opened}"]
     lines += ['view = View(model, model.preprocess(read_rgb("photo.jpg")))']
     source = "sigmoid" if "sigmoid" in spec.training else "log-odds"
     lines += ['k = view.logits("softmax").argmax(1)', f'S = class_map(view.evidence("{source}", k), "gradcam")', "```"]

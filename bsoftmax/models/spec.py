@@ -17,6 +17,7 @@ MAX_CLASSES = 25_000
 MAX_STRIDE = 64
 LONGEST_NAME = 500  # characters of a class, a layer, a trunk
 LARGEST = 1e6  # of a mean or a standard deviation, whose smallest is the inverse
+MODULE = "module"  # the origin of a trunk that a caller brought
 PARTS = 10  # entries of `origin`
 
 

@@ -7,41 +7,28 @@ for transformers the other tokens that the neck needs (None elsewhere).
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+import difflib
+import math
+from collections.abc import Sequence
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as nnf
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
+from timm.models.coat import CoaT
+from timm.models.deit import VisionTransformerDistilled
+from torch import Tensor, fx, nn
 
-from .heads import MLP, FlatGrid, GlobalAveragePool
+from . import token_surgery
+from .heads import MLP, FlatGrid, GlobalAveragePool, Pieces, TimmNet, name_of, one_linear
+from .token_surgery import ClassTokenNeck, PatchPoolNeck, TokenTrunk
+
+__all__ = [
+    "ClassTokenNeck", "Features", "FlatReduction", "PatchPoolNeck", "Pieces", "TimmNeck", "TimmNet", "Trunk",
+    "features", "generic", "inception_v3", "resnet50", "vgg16", "vgg16_cam",
+]  # fmt: skip
 
 L = TypeVar("L", bound=nn.Module)
-
-if TYPE_CHECKING:
-
-    class TimmNet(nn.Module):
-        """The interface of timm's networks besides that of nn.Module."""
-
-        num_classes: int
-        num_features: int
-        pretrained_cfg: dict[str, Any]
-
-        def forward_features(self, x: Tensor) -> Tensor: ...
-        def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor: ...
-        def get_classifier(self) -> nn.Module: ...
-        def reset_classifier(self, num_classes: int) -> None: ...
-else:
-    TimmNet = nn.Module
-
-
-class Pieces(NamedTuple):
-    """A split network; `layer` is the layer of F."""
-
-    trunk: nn.Module
-    neck: nn.Module
-    classifier: nn.Module
-    layer: str
+PROBE = (96, 96)  # pixels of the image that shows the shape of a network's features
 
 
 class Trunk(nn.Module):
@@ -67,94 +54,67 @@ class TimmNeck(nn.Module):
         return self.net.forward_head(F.permute(0, 2, 3, 1) if self.channels_last else F, pre_logits=True)
 
 
-class TokenTrunk(nn.Module):
-    """A vision transformer without its head: x -> (patches [B,N,P,Q], the other inputs of the head).
-
-    With `norm` the patches are normalised, and the other inputs are all tokens, unnormalised; without, they are the
-    class and register tokens.
-    """
-
-    def __init__(self, net: VisionTransformer, norm: nn.Module | None) -> None:
-        super().__init__()
-        self.net, self.norm = net, norm
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        grid = self.net.patch_embed.dynamic_feat_size(x.shape[2:])
-        x = self.net.forward_features(x)
-        prefix = self.net.num_prefix_tokens
-        patches: Tensor = (x if self.norm is None else self.norm(x))[:, prefix:]
-        return patches.transpose(1, 2).unflatten(2, grid), x[:, :prefix] if self.norm is None else x
-
-
-class ClassTokenNeck(nn.Module):
-    """The last block, norm and class token of a transformer, as a function of the patches normalised by `norm1`.
-
-    F is taken there since the class token does not depend on the patches after the last block, and before `norm1`
-    only up to scale (sum_i G_i F_i would be 0).
-    """
-
-    uniform = False
-
-    def __init__(self, net: VisionTransformer, block: Block) -> None:
-        super().__init__()
-        self.net, self.block = net, block
-
-    def forward(self, F: Tensor, tokens: Tensor) -> Tensor:
-        block, prefix = self.block, tokens.shape[1] - F.shape[2] * F.shape[3]
-        read = torch.cat([block.norm1(tokens[:, :prefix]), F.flatten(2).transpose(1, 2)], dim=1)
-        x = tokens + block.ls1(block.attn(read))
-        x = x + block.ls2(block.mlp(block.norm2(x)))
-        return self.net.forward_head(self.net.norm(x), pre_logits=True)
-
-
-class PatchPoolNeck(nn.Module):
-    """The pooling and norm of a transformer that pools its patches."""
-
-    def __init__(self, net: VisionTransformer) -> None:
-        super().__init__()
-        self.net, self.uniform = net, net.global_pool == "avg"
-
-    def forward(self, F: Tensor, tokens: Tensor) -> Tensor:
-        return self.net.forward_head(torch.cat([tokens, F.flatten(2).transpose(1, 2)], dim=1), pre_logits=True)
-
-
 def generic(net: TimmNet) -> Pieces:
     """Splits any timm network before its head and before its last linear layer.
 
-    Raises ValueError for a network whose features are not maps, or whose logits are not those of one linear layer.
+    Raises ValueError for a network whose features are neither maps nor one grid of tokens, or whose logits are not
+    those of one linear layer.
     """
-    classifier = net.get_classifier()
-    if not isinstance(classifier, nn.Linear):
-        raise ValueError(
-            f"{_name(net)} has no single linear layer that makes its logits: train it on classes of yours."
-        )
-    if isinstance(net, VisionTransformer):
-        return transformer(net)
+    classifier = one_linear(net, isinstance(net, VisionTransformerDistilled))
+    if hasattr(net, "num_prefix_tokens") and hasattr(net, "global_pool"):
+        return token_surgery.tokens(net, classifier)
+    F = features(net.eval())
+    if isinstance(net, CoaT):
+        return token_surgery.conv_attention(net, classifier)
+    form = "tokens" if F.ndim == 3 else "maps"
+    if form == "tokens" and (F.shape[1] < 4 or math.isqrt(F.shape[1]) ** 2 != F.shape[1]):  # of a square image
+        raise ValueError(f"{name_of(net)} gives {F.shape[1]} tokens, which are no square grid: choose another trunk.")
+    if form == "maps" and F.shape[1] != net.num_features and F.shape[3] == net.num_features:
+        form = "channels last"
+    leaf = torch.rand_like(F).requires_grad_()
+    logits = net.forward_head(leaf).detach()
     net.reset_classifier(0)
-    F = net.eval().forward_features(torch.zeros(1, 3, *_probe_size(net)))
-    if F.ndim != 4:
-        raise ValueError(f"{_name(net)} gives features of shape {tuple(F.shape)}, not maps: choose another trunk.")
-    channels_last = F.shape[1] != net.num_features and F.shape[3] == net.num_features
-    neck = _timm_neck(net, F.detach(), channels_last, below=_used_children(net, F))
-    return Pieces(Trunk(net, channels_last), neck, classifier, "forward_features")
+    neck = _timm_neck(net, leaf, form, below=_used_children(net, F))
+    if not leaf.is_meta and logits.shape[1]:
+        error = (classifier(neck(_maps(leaf, form))) - logits).abs().max()
+        if error > 1e-3 * logits.abs().max():
+            raise ValueError(f"{name_of(net)}'s logits are not those of its last linear layer: choose another trunk.")
+    trunk = TokenTrunk(net, None, 0) if form == "tokens" else Trunk(net, form == "channels last")
+    return Pieces(trunk, neck, classifier, "forward_features")
 
 
-def _name(net: TimmNet | VisionTransformer) -> str:
-    cfg: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]  # set by timm.create_model
-    return str(cfg.get("architecture", type(net).__name__))
+def _maps(features: Tensor, form: str) -> Tensor:
+    """[B,N,P,Q] of features in any form; of tokens [B,N,PQ,1]."""
+    if form == "tokens":
+        return features.transpose(1, 2)[..., None]
+    return features.permute(0, 3, 1, 2) if form == "channels last" else features
 
 
-def _probe_size(net: TimmNet) -> tuple[int, int]:
+def features(net: TimmNet) -> Tensor:
+    """The features of a blank image, of a size that the network takes: [1,N,P,Q], [1,P,Q,N] or [1,T,N].
+
+    Raises ValueError where the network has several.
+    """
     _, height, width = net.pretrained_cfg["input_size"]
-    return (height, width) if net.pretrained_cfg.get("fixed_input_size") else (96, 96)
+    if net.pretrained_cfg.get("fixed_input_size"):
+        F = net.forward_features(torch.zeros(1, 3, height, width))
+    else:
+        try:
+            F = net.forward_features(torch.zeros(1, 3, *PROBE))
+        except (RuntimeError, AssertionError, IndexError, ValueError):  # too small for it
+            F = net.forward_features(torch.zeros(1, 3, height, width))
+    if not isinstance(F, Tensor):
+        raise ValueError(f"{name_of(net)} has {len(F)} grids of features, not one: choose another trunk.")
+    if F.ndim not in (3, 4):
+        raise ValueError(f"{name_of(net)} gives features of shape {tuple(F.shape)}, not maps: choose another trunk.")
+    return F
 
 
-def _timm_neck(net: TimmNet, F: Tensor, channels_last: bool, below: set[str]) -> nn.Module:
+def _timm_neck(net: TimmNet, leaf: Tensor, form: str, below: set[str]) -> nn.Module:
     """GlobalAveragePool where the network computes just that, else its own layers, removed from the trunk."""
-    F = torch.rand_like(F).requires_grad_()
-    h = net.forward_head(F, pre_logits=True)
-    (G,) = torch.autograd.grad((h * torch.randn_like(h)).sum(), F, retain_graph=True)
-    maps, G = (F.permute(0, 3, 1, 2), G.permute(0, 3, 1, 2)) if channels_last else (F, G)
+    h = net.forward_head(leaf, pre_logits=True)
+    (G,) = torch.autograd.grad((h * torch.randn_like(h)).sum(), leaf, retain_graph=True)
+    maps, G = _maps(leaf, form), _maps(G, form)
     above = _used_children(net, h) - below
     bare = h.is_meta  # built for its names and shapes alone, of which pooling has none
     if not above and h.shape[1] == maps.shape[1] and (bare or torch.allclose(h, maps.mean((2, 3)), atol=1e-5)):
@@ -165,7 +125,7 @@ def _timm_neck(net: TimmNet, F: Tensor, channels_last: bool, below: set[str]) ->
         net._modules[child] = nn.Identity()
     # Pooling first gives all positions the same gradient, whatever follows (ConvNeXt's LayerNorm).
     uniform = not bare and bool(torch.allclose(G, G[..., :1, :1].expand_as(G), atol=1e-6))
-    return TimmNeck(head, channels_last, uniform)
+    return PatchPoolNeck(head, uniform) if form == "tokens" else TimmNeck(head, form == "channels last", uniform)
 
 
 def _used_children(net: nn.Module, out: Tensor) -> set[str]:
@@ -177,30 +137,80 @@ def _used_children(net: nn.Module, out: Tensor) -> set[str]:
     return {child for (child, _), grad in zip(named, grads) if grad is not None}
 
 
-def transformer(net: VisionTransformer) -> Pieces:
-    """Splits a vision transformer where its logits depend on every patch.
+def at_layer(own: nn.Module, layer: str) -> tuple[nn.Module, nn.Module, nn.Linear]:
+    """x -> F or (F, what else the head needs), F and that -> h, and the last linear layer, of the module `own.net`.
 
-    Raises ValueError for a class-token network whose last block is not timm's Block.
+    Raises ValueError where there is no such layer, or where torch.fx cannot trace the module.
     """
-    classifier, block = net.head, net.blocks[-1]
-    head = copy.copy(net)
-    head._parameters = {}
-    keep = ("norm", "fc_norm", "head_drop", "attn_pool")
-    head._modules = {k: m for k, m in net._modules.items() if k in keep}
-    if net.global_pool != "token":
-        net.fc_norm, net.head = nn.Identity(), nn.Identity()
-        net.attn_pool = None  # type: ignore[assignment]  # as in timm without attention pooling
-        head.norm, head.head = nn.Identity(), nn.Identity()
-        return Pieces(TokenTrunk(net, None), PatchPoolNeck(head), classifier, "norm")
-    if type(block) is not Block:
+    net = own.get_submodule("net")
+    known, kind = [name for name, _ in net.named_modules()], type(net).__name__
+    if not layer or layer not in known:
+        near = difflib.get_close_matches(layer, known, n=3, cutoff=0.4) or known[-4:]
+        raise ValueError(f"{kind} has no layer {layer!r}; nearest: {', '.join(near)}.")
+    try:
+        graph = fx.Tracer().trace(own)
+    except Exception as error:  # whatever the module's own code does with a symbolic value
         raise ValueError(
-            f"{_name(net)} ends in a {type(block).__name__}, not a plain transformer block: choose another trunk."
-        )
-    layer = f"blocks.{len(net.blocks) - 1}.norm1"
-    net.blocks = net.blocks[:-1]
-    net.norm, net.fc_norm, net.head = nn.Identity(), nn.Identity(), nn.Identity()
-    head.head = nn.Identity()
-    return Pieces(TokenTrunk(net, copy.deepcopy(block.norm1)), ClassTokenNeck(head, block), classifier, layer)
+            f"torch.fx cannot trace {kind} ({str(error).splitlines()[0][:150].rstrip('.')}): give "
+            "from_module trunk and neck, two functions, instead of a layer."
+        ) from error
+    inside = [
+        n for n in graph.nodes if f"net.{layer}" in {path for path, _ in n.meta.get("nn_module_stack", {}).values()}
+    ]
+    leaves = [n for n in inside if any(user not in inside for user in n.users)]
+    logits = next(n for n in graph.nodes if n.op == "output").args[0]
+    linear = (
+        own.get_submodule(str(logits.target)) if isinstance(logits, fx.Node) and logits.op == "call_module" else None
+    )
+    if not leaves or not isinstance(linear, nn.Linear):
+        what = "does not run it" if not leaves else "does not end in a linear layer, which its logits must come from"
+        raise ValueError(f"{kind} {what}: give from_module trunk and neck, two functions.")
+    below, above = _halves(own, graph, leaves[-1], logits.args[0])
+    return below, above, linear
+
+
+def _halves(own: nn.Module, graph: fx.Graph, F: fx.Node, h: fx.Node) -> tuple[nn.Module, nn.Module]:
+    """The way to F and what else the head needs, and that from there to h. Raises ValueError where h needs no F."""
+    image = next(n for n in graph.nodes if n.op == "placeholder")
+    given = _behind(graph, image) - _behind(graph, F)
+    if h in given - {F}:
+        raise ValueError("The logits do not depend on that layer: name another one.")
+    above = _before([h], given)
+    rest = [n for n in graph.nodes if n in given and n is not F and above & set(n.users)]
+    below = _before([F, *rest], {image})
+    return _module(own, graph, below, [image], [F, *rest]), _module(own, graph, above, [F, *rest], [h])
+
+
+def _behind(graph: fx.Graph, start: fx.Node) -> set[fx.Node]:
+    """The nodes that depend on one, and itself where it is the image."""
+    found = {start} if start.op == "placeholder" else set()
+    for n in graph.nodes:
+        if any(a in found or a is start for a in n.all_input_nodes):
+            found.add(n)
+    return found
+
+
+def _before(ends: Sequence[fx.Node], given: set[fx.Node]) -> set[fx.Node]:
+    """The nodes that some nodes need, and themselves, without those given."""
+    found: set[fx.Node] = set()
+    todo = [n for n in ends if n not in given]
+    while todo:
+        found.add(n := todo.pop())
+        todo += [a for a in n.all_input_nodes if a not in given and a not in found]
+    return found
+
+
+def _module(
+    own: nn.Module, graph: fx.Graph, nodes: set[fx.Node], inputs: Sequence[fx.Node], outputs: Sequence[fx.Node]
+) -> fx.GraphModule:
+    new = fx.Graph()
+    made = {n: new.placeholder(n.name) for n in inputs}
+    for n in graph.nodes:
+        if n in nodes and n not in made:
+            made[n] = new.node_copy(n, made.__getitem__)
+    results = tuple(made[n] for n in outputs)
+    new.output(results if len(results) > 1 else results[0])
+    return fx.GraphModule(own, new)
 
 
 def _layer(net: nn.Module, name: str, kind: type[L]) -> L:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ..data.loader import batches, decoded, view_of
 from ..data.sets import DataError, ImageSet
 from ..models import checkpoints
-from ..models.dual_branch import COUNTERS, DualBranch
+from ..models.checkpoints import COUNTERS
+from ..models.dual_branch import DualBranch
 from ..models.surgery import ClassTokenNeck
 from ..utils.distributed import Ranks
 from .feature_cache import fast_precision

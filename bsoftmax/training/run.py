@@ -71,7 +71,7 @@ def train(
 
 def _initial_model(run: TrainRun, data: Data, device: torch.device) -> tuple[DualBranch, Data, bool]:
     """The initial model, the data under its class numbers, and whether its classes are kept."""
-    opened = zoo.open_model(run.trunk, run.weights, unfilled=run.stage1 == "finetune").to(device)
+    opened = zoo.open_model(run.trunk, run.weights, unfilled=run.stage1 == "finetune", headless=True).to(device)
     if run.heads and (run.stage1 == "finetune" or not opened.has_public_trunk):
         raise ValueError(
             "Heads alone belong to a bundled or public trunk that nothing changed: save the whole model, or train on "

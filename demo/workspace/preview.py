@@ -10,7 +10,7 @@ from torch import nn
 
 from bsoftmax import DualBranch
 from bsoftmax.data.sets import ImageSet, Skipped
-from bsoftmax.models import backbones, zoo
+from bsoftmax.models import zoo
 
 from ..components.report import Block, listed
 from ..server.session import Store
@@ -42,13 +42,8 @@ def passes_a_second(trunk: str) -> float:
     """Images a second through a trunk on this machine, measured in one pass with any weights."""
 
     def measure() -> float:
-        if trunk in zoo.bundled():
-            model = zoo.open_model(trunk)
-            net, size = model.trunk, model.spec.preprocessing.size
-        else:
-            parts = backbones.build(trunk, None)
-            net, size = parts.trunk, parts.preprocessing.size
-        return _timed(net, size)
+        model = zoo.open_model(trunk) if trunk in zoo.bundled() else DualBranch.pretrained(trunk, None)
+        return _timed(model.trunk, model.spec.preprocessing.size)
 
     return _rates.get(trunk, measure)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from paths import ROOT
 
 from bsoftmax.models import bundled, zoo
 
@@ -60,3 +61,36 @@ def test_checkpoints_and_weights_of_trunks_lie_side_by_side(run, mixed):
     assert code == 2
     assert "was not written by bsoftmax" in err
     assert "--weights" in err
+
+
+def test_check_says_how_a_trunk_is_cut(run):
+    code, out, err = run("models", "--check", "test_resnet")
+    assert (code, err) == (0, "")
+    for line in (r"family +ResNet", r"F +\d+x10x10 at 160 px, stride 16", r"kept aside +nothing", r"pooling +average",
+                 r"head +one linear layer, \d+ -> 1000", r"stride +timm's output_stride=16"):  # fmt: skip
+        assert re.search(rf"^  {line}$", out, re.M), out
+    assert float(re.search(r"differ from timm's at this stride by (\S+)", out)[1]) < 1e-5
+
+
+def test_check_says_what_was_lifted_and_what_is_kept_aside(run):
+    out = run("models", "--check", "mobilenetv3_small_050")[1]
+    assert re.search(r"^  stride +blocks\.4\.0\.conv_dw at stride 1, 2 layers behind dilated by 2$", out, re.M)
+    assert re.search(r"^  lifted F +at every second position", out, re.M)
+    out = run("models", "--check", "test_vit")[1]
+    assert re.search(r"^  kept aside +1 tokens?$", out, re.M)
+    assert re.search(r"^  stride +not lifted: its tokens form one grid", out, re.M)
+    code, _, err = run("models", "--check", "no_such_network")
+    assert code == 2
+    assert "no_such_network" in err
+
+
+def test_the_table_of_trunks_holds_what_it_says():
+    """docs/trunks.md is written by benchmarks/trunks.py: maps whose logits are timm's, or reasons."""
+    text = (ROOT / "docs" / "trunks.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")][1:]
+    maps = [row for row in rows if row[2] != "none"]
+    assert f"How {len(rows)} of timm's" in text
+    assert f"{len(maps)} give maps" in text
+    assert len(maps) >= 5 / 6 * len(rows)
+    assert all(float(row[6]) <= 1e-5 for row in maps)
+    assert all(row[7].endswith("choose another trunk.") for row in rows if row[2] == "none")
