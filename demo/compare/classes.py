@@ -36,7 +36,7 @@ def _alphabetical(classes: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
 
 def ranked_classes(analysis: Analysis) -> list[tuple[str, int]]:
     """(label, number) of every class, the softmax head's first choices first, then by the alphabet."""
-    logits, entries = analysis.view.logits("softmax")[0], _alphabetical(analysis.model.classes)
+    logits, entries = analysis.logits["softmax"], _alphabetical(analysis.model.classes)
     top = logits.topk(min(TOP, len(logits))).indices.tolist()
     first = {k: text for text, k in entries if k in top}
     return [*((first[k], k) for k in top), *(entry for entry in entries if entry[1] not in top)]

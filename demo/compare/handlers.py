@@ -12,7 +12,7 @@ from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
 
 from ..components.canvas import MapData, pack_maps
-from ..components.files import bytes_to_cache, image_to_cache, used
+from ..components.files import bytes_to_cache, used
 from ..components.inputs import error_notices
 from ..distort import panel
 from ..server.schemas import Chosen
@@ -29,7 +29,7 @@ def to_browser(analysis: Analysis, shown: Presented) -> MapData:
     """The photograph and the files the browser draws from, in Gradio's cache under a hash of their content."""
     data, scales = pack_maps(shown.maps)
     contents = {"maps.f16": data, "features.f16": shown.features, "rows.f32": shown.rows}
-    files = {"image": {"path": image_to_cache(analysis.image)}}
+    files = {"image": {"path": bytes_to_cache("image.jpeg", analysis.jpeg)}}
     for name, content in contents.items():
         if content is not None:
             files[name.split(".")[0]] = {"path": bytes_to_cache(name, content)}
@@ -49,8 +49,7 @@ class Handlers:
         if not photo:
             raise ValueError("There is no photograph: upload one or choose an example.")
         used(photo)
-        with self.session.quick:
-            return self.session.analysis(photo, model)
+        return self.session.analysis(photo, model)
 
     def explained(self, photo: str | None, model: str, chosen: Chosen) -> tuple[Analysis, int]:
         """The photograph under the model, and the number of the chosen class. Raises ValueError for an unknown one."""
@@ -108,7 +107,7 @@ class Handlers:
     def classify(self, photo: str | None, model: str) -> dict[str, float]:
         """Softmax probabilities of a photograph, by class name."""
         analysis = self.analysis(photo, model)
-        p = analysis.view.logits("softmax").softmax(1)[0].tolist()
+        p = analysis.logits["softmax"].softmax(0).tolist()
         return dict(zip(analysis.model.classes, p))
 
     @error_notices

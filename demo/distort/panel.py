@@ -63,7 +63,7 @@ def rows_file(
         vectors[f"row:{source}"] = found.G[0].sum((1, 2))
     for branch in dict.fromkeys(SOURCES[source].branch for source in analysis.sources):
         weight = last_linear(analysis.model.classifier(branch)).weight
-        vectors |= {f"logits:{branch}": analysis.view.logits(branch)[0], f"mean:{branch}": weight.mean(0)}
+        vectors |= {f"logits:{branch}": analysis.logits[branch], f"mean:{branch}": weight.mean(0)}
         vectors[f"w:{branch}"] = weight[k]
     if method == "ablationcam":
         evidence = analysis.view.evidence("log-odds", k)

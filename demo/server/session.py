@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
+from torch import Tensor
 
 from bsoftmax import METHODS, SOURCES, DualBranch, View, open_model
 from bsoftmax.cams import unavailable
@@ -20,6 +23,7 @@ from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
+from .batches import TrunkLane
 from .lanes import SlowLane
 from .ownership import Ownership, current_session
 from .user_models import UserModels, is_user_model
@@ -39,6 +43,13 @@ def fingerprint(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def jpeg(image: Image.Image) -> bytes:
+    """A picture as a JPEG file."""
+    file = io.BytesIO()
+    image.save(file, "JPEG")
+    return file.getvalue()
+
+
 @dataclass(frozen=True)
 class Analysis:
     """One photograph under one model: the trunk has run once, everything else is computed from `view`."""
@@ -50,6 +61,17 @@ class Analysis:
     view: View
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
     label: str = ""  # shown instead of the model's name, where that is a token
+
+    @cached_property
+    def jpeg(self) -> bytes:
+        """The photograph as browsers get it."""
+        return jpeg(self.image)
+
+    @cached_property
+    def logits(self) -> dict[str, Tensor]:
+        """The answer [C] of each classifier, by branch."""
+        branches = ("softmax",) if self.model.sigmoid is None else ("softmax", "sigmoid")
+        return {branch: self.view.logits(branch)[0] for branch in branches}
 
     @property
     def model(self) -> DualBranch:
@@ -99,17 +121,19 @@ class Store:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
-            with self._lock:
-                if key in self._values:
-                    self._values.move_to_end(key)
-                    return self._values[key]
-            value = make()
-            with self._lock:
-                self._values[key] = value
-                self._making.pop(key, None)
-                while len(self._values) > self._size:
-                    self._values.popitem(last=False)
-            return value
+            try:
+                value = self.peek(key)
+                return self._keep(key, make()) if value is None else value
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+
+    def _keep(self, key: str, value: T) -> T:
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+        return value
 
     def peek(self, key: str) -> Any | None:
         """The value kept under `key`, or None."""
@@ -134,7 +158,7 @@ class Session:
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self._users = Ownership(self._forget)
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
-        self.slow, self.quick = SlowLane(), threading.BoundedSemaphore(QUICK)
+        self.trunks, self.slow, self.quick = TrunkLane(), SlowLane(), threading.BoundedSemaphore(QUICK)
         self.redraws = threading.BoundedSemaphore(QUICK)
 
     def model_names(self) -> list[str]:
@@ -145,6 +169,8 @@ class Session:
         """An open model, by its name or token. Raises ValueError (or a kind of it) when there is none."""
         if is_user_model(name):
             return self.user_models.get(name).model
+        if (model := self._models.peek(name)) is not None:
+            return model  # the menu is read from the disk
         if name not in self.model_names():
             raise ValueError(f"There is no model {quoted(name)}; choose one of {', '.join(self.model_names())}.")
         source = name if self._menu is None else self._menu[name]
@@ -166,9 +192,11 @@ class Session:
         self._users.use(key, current_session())
 
         def make() -> Analysis:
-            image = read_rgb(data, SHOWN_SIDE)
+            with self.quick:
+                image = read_rgb(data, SHOWN_SIDE)
+                x = model.preprocess(image)
             label = self.user_models.get(model_name).label if is_user_model(model_name) else ""
-            view = View(model, model.preprocess(image), masked_vectors)
+            view = View(model, x, masked_vectors, self.trunks.features(model, x, current_session()))
             return Analysis(key, sha, model_name, image, view, label=label)
 
         return self._analyses.get(key, make)
@@ -184,6 +212,7 @@ class Session:
 
     def leave(self, owner: str) -> None:
         """Drops what a session alone used: its models, its photographs and their features, its slow computation."""
+        self.trunks.leave(owner)
         self.slow.stop(owner)
         self.user_models.remove(owner)
         self._users.leave(owner)
