@@ -77,6 +77,11 @@ class View:
         """Whether `masked` has been computed."""
         return self._masked is not None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images, their features and `masked`."""
+        return sum(t.nbytes for t in (self.x, self.F, self.tokens, self._masked) if t is not None)
+
     def _run_masked(self, tick: Tick | None) -> Tensor:
         (B, N), rows = self.F.shape[:2], list(self._masked_rows)
         done = sum(map(len, rows))

@@ -30,7 +30,8 @@ from .user_models import UserModels, is_user_model
 from .zero_gpu import masked_vectors
 
 SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
-MAX_ANALYSES = 48  # photographs whose features are kept (about 3 MB each with the picture itself)
+MAX_ANALYSES = 48  # photographs whose features are kept (about 5 MB each with the picture itself)
+MAX_ANALYSED_BYTES = 256e6  # of all these together: some networks have large features
 MAX_PHOTOGRAPHS = 10_000  # whose place on the disk is known, so that they can be analysed again
 QUICK = 4  # quick computations at once; more would only take turns
 MAX_MODELS = 4  # open at once
@@ -66,6 +67,11 @@ class Analysis:
     def jpeg(self) -> bytes:
         """The photograph as browsers get it."""
         return jpeg(self.image)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return 3 * self.image.width * self.image.height + self.view.nbytes
 
     @cached_property
     def logits(self) -> dict[str, Tensor]:
@@ -110,10 +116,14 @@ class Analysis:
 
 
 class Store:
-    """The most recently used values, each made once even when several threads ask for it together."""
+    """The most recently used values, each made once even when several threads ask for it together.
 
-    def __init__(self, size: int) -> None:
-        self._size, self._values, self._lock = size, OrderedDict(), threading.Lock()
+    At most `size`, and at most `most` by the sum of what `weigh` says of each, but always the last.
+    """
+
+    def __init__(self, size: int, most: float = 0, weigh: Callable[[Any], float] = lambda value: 0) -> None:
+        self._size, self._most, self._weigh = size, most, weigh
+        self._values, self._lock = OrderedDict(), threading.Lock()
         self._making: dict[str, threading.Lock] = {}
 
     def get(self, key: str, make: Callable[[], T]) -> T:
@@ -131,9 +141,12 @@ class Store:
     def _keep(self, key: str, value: T) -> T:
         with self._lock:
             self._values[key] = value
-            while len(self._values) > self._size:
+            while len(self._values) > 1 and self._full():
                 self._values.popitem(last=False)
         return value
+
+    def _full(self) -> bool:
+        return len(self._values) > self._size or sum(map(self._weigh, self._values.values())) > self._most
 
     def peek(self, key: str) -> Any | None:
         """The value kept under `key`, or None."""
@@ -154,7 +167,8 @@ class Session:
 
     def __init__(self, menu: Mapping[str, str | Path] | None = None) -> None:
         self._menu = menu  # name -> what opens it; None: all that the program finds
-        self._models, self._analyses, self._lock = Store(MAX_MODELS), Store(MAX_ANALYSES), threading.Lock()
+        self._models, self._lock = Store(MAX_MODELS), threading.Lock()
+        self._analyses = Store(MAX_ANALYSES, MAX_ANALYSED_BYTES, lambda analysis: analysis.nbytes)
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self._users = Ownership(self._forget)
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
