@@ -60,7 +60,7 @@ def crowd(lane, gate, visitors, count):
 
 @pytest.mark.parametrize("head", ["gap", "token"])
 def test_those_who_wait_share_a_pass_and_each_gets_its_own(visitors, head):
-    lane, gate = TrunkLane(), Gate(toy(head))
+    lane, gate = TrunkLane(most=8), Gate(toy(head))
     photographs, asked = crowd(lane, gate, visitors, 5)
     gate.open.release(2)
     for x, future in zip(photographs, asked):
