@@ -169,7 +169,6 @@ def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
         "live": browser_can_redraw(analysis, method),
         "class_free": METHODS[method].class_free,
         "channels": last_linear(analysis.model.softmax).in_features,
-        "classes": [c.replace("_", " ") for c in analysis.model.classes],
         "branches": {s: SOURCES[s].branch for s in analysis.sources},
         "ranked": _penultimate(analysis).abs().argsort(descending=True)[:RANKED].tolist(),
         "weight_scale": float(last_linear(analysis.model.softmax).weight[k].abs().max()),
