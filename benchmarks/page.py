@@ -40,7 +40,7 @@ from bsoftmax import DualBranch
 from demo.app.layout import build_app
 from demo.app.theme import CSS, THEME
 from demo.compare import handlers as tab
-from demo.server import batches, session
+from demo.server import session, trunks
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ("lion.jpg", "cheetah1.jpg", "tower.jpg", "groot.jpeg", "bus.png", "cheetah.jpg")
@@ -127,7 +127,7 @@ def instrument(laps: Laps) -> None:
     laps.watch(tab.Handlers, "analyse", "handler")
     laps.watch(session, "read_rgb", "decode")
     laps.watch(DualBranch, "preprocess", "preprocess")
-    laps.watch(batches.TrunkLane, "run_next", "trunk")  # on the trunks' own thread
+    laps.watch(trunks.TrunkLane, "run_next", "trunk")  # on the trunks' own thread
     laps.watch(tab, "present", "maps and numbers")
     laps.watch(tab, "to_browser", "what the browser gets")
 

@@ -23,9 +23,9 @@ from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
-from .batches import TrunkLane
 from .lanes import SlowLane
 from .ownership import Ownership, current_session
+from .trunks import TrunkLane
 from .user_models import UserModels, is_user_model
 from .zero_gpu import masked_vectors
 

@@ -1,4 +1,4 @@
-"""The lane of the trunks: those who wait share a pass, and nobody gets another's features."""
+"""The trunks of the page: those who wait share a pass, nobody gets another's features, and folding changes none."""
 
 import threading
 import time
@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from PIL import Image
-from toys import images, refusal, small_model, toy
+from timm.layers import BatchNormAct2d
+from torch import nn
+from toys import ToyTrunk, images, refusal, small_model, toy
 
-from demo.server.batches import MOST, TrunkLane
+from demo.server import trunks
 from demo.server.lanes import StoppedError
 from demo.server.session import Session
+from demo.server.trunks import BATCH, TrunkLane, faster
 
 
 class Gate:
@@ -81,7 +84,7 @@ def test_a_pass_has_a_limit_and_the_longest_wait_is_first(visitors):
     for future in asked[3:]:
         future.result(20)
     assert gate.passes == [1, 2, 2, 1]
-    assert MOST > 2
+    assert BATCH > 2
 
 
 def test_models_do_not_share_passes(visitors):
@@ -138,3 +141,49 @@ def test_ten_visitors_get_their_own_answers_and_a_shared_photograph_one_pass(vis
             assert analysis.image.size == image.size
             alone = features(model.preprocess(image.convert("RGB")))[0]
         torch.testing.assert_close(analysis.view.F, alone, rtol=1e-4, atol=1e-5)
+
+
+# ---- folding -------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_with_batchnorm_keeps_its_features_and_is_left_alone():
+    model = small_model(("lion", "tench"))
+    before = model.frozen_hash()
+    x = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+    F, tokens = faster(model)(x)
+    expected, _ = model.features(x)
+    torch.testing.assert_close(F, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    assert tokens is None
+    assert not F.requires_grad
+    assert model.frozen_hash() == before
+
+
+def test_what_has_no_batchnorm_or_is_large_is_not_copied(monkeypatch):
+    assert faster(toy()) is None
+    monkeypatch.setattr(trunks, "MOST_PARAMETERS", 10)
+    assert faster(small_model(("lion", "tench"))) is None
+
+
+class Backwards(ToyTrunk):
+    """BatchNorm that stands behind a convolution and runs before it."""
+
+    def __init__(self, broken=False):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6) if broken else BatchNormAct2d(3)
+        self.net = nn.Sequential(nn.Conv2d(3, 3, 1), self.norm, self.net) if not broken else self.net
+        self.broken = broken
+        self.eval()
+
+    def forward(self, x):
+        if self.broken:
+            raise RuntimeError("not here")
+        first, norm, rest = self.net
+        return rest(first(norm(x))), None
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_copy_that_answers_otherwise_is_not_used(broken):
+    model = toy(double=False)
+    model.trunk = Backwards(broken)
+    model.trunk.norm.running_mean += 1
+    assert faster(model) is None
