@@ -35,14 +35,16 @@ def masked_vectors(model: DualBranch, x: Tensor, F: Tensor, done: int = 0) -> Ge
 class View:
     """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with cached results that all methods and heads share.
 
-    `run_masked` replaces `masked_vectors`, to run the many passes of Score-CAM on another device.
+    `run_masked` replaces `masked_vectors`, to run the many passes of Score-CAM on another device. `features`: what
+    `model.features(x)` returned, where the trunk has run before; else it runs now.
     """
 
     def __init__(
-        self, model: DualBranch, x: Tensor, run_masked: Callable[..., Generator[Tensor, None, None]] = masked_vectors
-    ) -> None:
+        self, model: DualBranch, x: Tensor, run_masked: Callable[..., Generator[Tensor, None, None]] = masked_vectors,
+        features: tuple[Tensor, Tensor | None] | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.x, self.run_masked = model, x, run_masked
-        self.F, self.tokens = model.features(x)
+        self.F, self.tokens = model.features(x) if features is None else features
         self.weights: dict[str, Tensor] = {}  # alpha of class-free methods
         self._masked: Tensor | None = None
         self._masked_rows: list[Tensor] = []  # of `_run_masked`, which may be interrupted and go on later
@@ -74,6 +76,11 @@ class View:
     def has_masked(self) -> bool:
         """Whether `masked` has been computed."""
         return self._masked is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images, their features and `masked`."""
+        return sum(t.nbytes for t in (self.x, self.F, self.tokens, self._masked) if t is not None)
 
     def _run_masked(self, tick: Tick | None) -> Tensor:
         (B, N), rows = self.F.shape[:2], list(self._masked_rows)
@@ -168,8 +175,17 @@ class Evidence:
         rows = []
         for b in range(B):
             for start in range(0, N, CHUNK):
-                h = self.view.without_channel(b, slice(start, start + CHUNK))
-                rows.append(self._score(h, self.k[b].expand(len(h))))
+                logits = self._logits_without(b, slice(start, start + CHUNK))
+                rows.append(self.source.score(logits, self.k[b].expand(len(logits))))
                 if tick:
-                    tick(b * N + start + len(h), B * N)
+                    tick(b * N + start + len(logits), B * N)
         return torch.cat(rows).reshape(B, N)
+
+    def _logits_without(self, b: int, channels: slice) -> Tensor:
+        """Logits [n,C] of image b, each with one of the channels of F set to zero; y - w_i h_i for a linear head."""
+        if isinstance(self.view.model.neck, GlobalAveragePool) and type(self.classifier) is nn.Linear:
+            h = self.view.h[b]
+            logits: Tensor = self.classifier(h) - (self.classifier.weight[:, channels] * h[channels]).T
+        else:
+            logits = self.classifier(self.view.without_channel(b, channels))
+        return logits

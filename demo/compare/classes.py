@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 from bsoftmax.models.class_names import plain, synonyms
 
+from ..components.files import bytes_to_cache
 from ..server.session import Analysis
 
 TOP = 5  # classes before the alphabet
@@ -34,9 +36,24 @@ def _alphabetical(classes: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(((text, k) for k, text in enumerate(labels)), key=lambda entry: entry[0].lower()))
 
 
+@lru_cache(maxsize=8)
+def _listed(classes: tuple[str, ...]) -> bytes:
+    return json.dumps({"names": [readable(name) for name in classes], "menu": _alphabetical(classes)}).encode()
+
+
+def classes_file(classes: tuple[str, ...]) -> str:
+    """The names of all classes and their menu as JSON, in Gradio's cache: a browser fetches them once for a model."""
+    return bytes_to_cache("classes.json", _listed(classes))
+
+
+def first_classes(analysis: Analysis) -> list[int]:
+    """The numbers of the softmax head's first choices."""
+    logits = analysis.logits["softmax"]
+    return logits.topk(min(TOP, len(logits))).indices.tolist()  # type: ignore[no-any-return]
+
+
 def ranked_classes(analysis: Analysis) -> list[tuple[str, int]]:
     """(label, number) of every class, the softmax head's first choices first, then by the alphabet."""
-    logits, entries = analysis.view.logits("softmax")[0], _alphabetical(analysis.model.classes)
-    top = logits.topk(min(TOP, len(logits))).indices.tolist()
+    top, entries = first_classes(analysis), _alphabetical(analysis.model.classes)
     first = {k: text for text, k in entries if k in top}
     return [*((first[k], k) for k in top), *(entry for entry in entries if entry[1] not in top)]

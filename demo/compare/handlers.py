@@ -11,31 +11,29 @@ from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
 
-from ..components.canvas import MapData, pack_maps
-from ..components.files import bytes_to_cache, image_to_cache, used
+from ..components.canvas import MapData, in_text, pack_maps
+from ..components.files import bytes_to_cache, used
 from ..components.inputs import error_notices
 from ..distort import panel
 from ..server.schemas import Chosen
 from ..server.session import Analysis, Session
 from ..server.user_models import is_user_model
 from . import examples, exports
-from .classes import ranked_classes
+from .classes import classes_file, first_classes, ranked_classes
 from .present import Presented, method_choices, predicted, present
 
 T = TypeVar("T")
 
 
 def to_browser(analysis: Analysis, shown: Presented) -> MapData:
-    """The photograph and the files the browser draws from, in Gradio's cache under a hash of their content."""
-    data, scales = pack_maps(shown.maps)
-    contents = {"maps.f16": data, "features.f16": shown.features, "rows.f32": shown.rows}
-    files = {"image": {"path": image_to_cache(analysis.image)}}
-    for name, content in contents.items():
-        if content is not None:
-            files[name.split(".")[0]] = {"path": bytes_to_cache(name, content)}
-    return MapData(
-        info={**shown.info, "scales": scales, "example": examples.names().get(analysis.fingerprint)}, **files
-    )
+    """What the browser draws from; the photograph and F are files in Gradio's cache under a hash of their content."""
+    maps, scales = pack_maps(shown.maps)
+    info = {**shown.info, "scales": scales, "example": examples.names().get(analysis.fingerprint)}
+    info |= {"classes": classes_file(analysis.model.classes), "top": first_classes(analysis)}
+    files = {"image": {"path": bytes_to_cache("image.jpeg", analysis.jpeg)}}
+    if shown.features:
+        files["features"] = {"path": bytes_to_cache("features.f16", shown.features)}
+    return MapData(info=info, maps=in_text(maps), rows=in_text(shown.rows or b"") or None, **files)
 
 
 class Handlers:
@@ -49,8 +47,7 @@ class Handlers:
         if not photo:
             raise ValueError("There is no photograph: upload one or choose an example.")
         used(photo)
-        with self.session.quick:
-            return self.session.analysis(photo, model)
+        return self.session.analysis(photo, model)
 
     def explained(self, photo: str | None, model: str, chosen: Chosen) -> tuple[Analysis, int]:
         """The photograph under the model, and the number of the chosen class. Raises ValueError for an unknown one."""
@@ -61,15 +58,30 @@ class Handlers:
     def analyse(
         self, photo: str | None, model: str, method: str | None = None, link: dict[str, Any] | None = None
     ) -> tuple[Any, Any, Any]:
-        """Maps of a photograph's predicted class, the classes in order of their scores, the methods."""
+        """Maps of a photograph's predicted class, that class, the method."""
         if not photo:
             return gr.skip(), gr.skip(), gr.skip()
+        return self._drawn(*self._begun(photo, model, method, link))
+
+    @error_notices
+    def change_model(
+        self, photo: str | None, model: str, method: str | None = None, link: dict[str, Any] | None = None
+    ) -> tuple[Any, Any, Any]:
+        """The same with the model's classes, in order of their scores, and methods in their menus."""
+        if not photo:
+            return gr.skip(), gr.skip(), gr.skip()
+        return self._shown(*self._begun(photo, model, method, link))
+
+    def _begun(
+        self, photo: str, model: str, method: str | None, link: dict[str, Any] | None
+    ) -> tuple[Analysis, int, str]:
+        """A photograph's analysis with the class and the method to begin with."""
         analysis = self.analysis(photo, model)
         if link and link["key"] == analysis.key:  # the page has just been opened by a link, which names a class
-            return self._shown(analysis, link["class"], link["method"])
+            return analysis, link["class"], link["method"]
         if method not in analysis.methods or cam_methods.takes_seconds(analysis.model, method):
             method = cam_methods.default(analysis.model)
-        return self._shown(analysis, predicted(analysis), method)
+        return analysis, predicted(analysis), method
 
     @error_notices
     def explain(
@@ -108,7 +120,7 @@ class Handlers:
     def classify(self, photo: str | None, model: str) -> dict[str, float]:
         """Softmax probabilities of a photograph, by class name."""
         analysis = self.analysis(photo, model)
-        p = analysis.view.logits("softmax").softmax(1)[0].tolist()
+        p = analysis.logits["softmax"].softmax(0).tolist()
         return dict(zip(analysis.model.classes, p))
 
     @error_notices
@@ -168,9 +180,13 @@ class Handlers:
         except ValueError:
             raise ValueError("The model has no class of this link's name: choose one under Class.") from None
 
+    def _drawn(self, analysis: Analysis, k: int, method: str) -> tuple[MapData, int, str]:
+        with self.session.quick:
+            return to_browser(analysis, present(analysis, k, method)), k, method
+
     def _shown(self, analysis: Analysis, k: int, method: str) -> tuple[MapData, gr.Dropdown, gr.Dropdown]:
         return (
-            to_browser(analysis, present(analysis, k, method)),
+            self._drawn(analysis, k, method)[0],
             gr.Dropdown(choices=ranked_classes(analysis), value=k),
             gr.Dropdown(choices=method_choices(analysis.model), value=method),
         )

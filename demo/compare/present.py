@@ -34,7 +34,7 @@ class Presented:
 
 def predicted(analysis: Analysis) -> int:
     """The softmax head's first choice."""
-    return int(analysis.view.logits("softmax")[0].argmax())
+    return int(analysis.logits["softmax"].argmax())
 
 
 def method_choices(model: DualBranch) -> list[tuple[str, str]]:
@@ -133,12 +133,11 @@ def _context(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
 def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
     """The answer of a source's head: bars of its first classes, its score for k."""
     classes = analysis.model.classes
-    logits = analysis.view.logits(SOURCES[source].branch)
-    every = torch.arange(logits.shape[1])
-    scores = SOURCES[source].score(logits.expand(len(every), -1), every)
-    p = logits.softmax(1)[0] if SOURCES[source].branch == "softmax" else logits.sigmoid()[0]
+    logits = analysis.logits[SOURCES[source].branch]
+    p = logits.softmax(0) if SOURCES[source].branch == "softmax" else logits.sigmoid()
     top = p.argsort(descending=True)[:TOP].tolist()
     top = top if k in top else [*top[:-1], k]
+    scores = dict(zip(top, SOURCES[source].score(logits.expand(len(top), -1), torch.tensor(top)).tolist()))
     texts = {j: f"{scores[j]:+.1f}" if SOURCES[source].invariant else f"{p[j]:.2f}" for j in top}
     return {
         **found(analysis, source),
@@ -152,7 +151,7 @@ def found(analysis: Analysis, source: str) -> dict[str, Any]:
     """How many classes a sigmoid branch gives a probability of 0.5 or more, which softmax cannot say, and in words."""
     if SOURCES[source].branch == "softmax":
         return {}
-    logits = analysis.view.logits(SOURCES[source].branch)[0]
+    logits = analysis.logits[SOURCES[source].branch]
     count = int((logits >= 0).sum())
     return {"found": count, "found_text": f"The branch finds {count or 'none'} of its {len(logits)} classes here."}
 
@@ -167,7 +166,7 @@ def caption(analysis: Analysis, k: int, method: str) -> str:
 def _what_is_shown(analysis: Analysis, k: int, method: str) -> str:
     """One sentence: what the frames show and what to look for."""
     classes = analysis.model.classes
-    p = analysis.view.logits("softmax").softmax(1)[0]
+    p = analysis.logits["softmax"].softmax(0)
     name, best = readable(classes[k]), int(p.argmax())
     if METHODS[method].class_free:
         return f"{METHODS[method].label} asks neither head and no class: it shows where the features vary most."

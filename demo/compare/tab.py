@@ -12,7 +12,7 @@ import gradio as gr
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.models import zoo
 
-from ..components.canvas import CompareCanvas
+from ..components.canvas import STATIC, CompareCanvas
 from ..components.files import gallery_items
 from ..components.inputs import Menu, Photo, endpoint, named_outputs
 from ..distort import panel
@@ -23,6 +23,7 @@ from .handlers import Handlers, to_browser
 from .present import method_choices, present
 from .user_models import UserModelHandlers
 
+ANALYSED = 16  # photographs at once: those that wait for the trunk share its passes
 EXPLAINED = 16  # requests at once: slow ones wait for their lane, and must not keep quick ones out
 
 
@@ -104,14 +105,15 @@ def _redraw(session: Session) -> Callable[[Any], dict[str, Any]]:
 
 def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> None:
     seen, menus = [on.photo, on.model], [on.chosen, on.method]
-    for event, name in ((on.photo.change, "compare"), (on.model.input, None)):
-        analysed = event(
-            handlers.analyse, [*seen, on.method, on.link], [on.canvas, *menus], **endpoint(name),
-            show_progress="hidden", trigger_mode="always_last", concurrency_limit=4,
-        )  # fmt: skip
+    quietly: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": ANALYSED}
+    shown = ([*seen, on.method, on.link], [on.canvas, *menus])
+    once, ranked = ((STATIC / f"compare/{name}.js").read_text(encoding="utf-8") for name in ("once", "menu"))
+    analysed = on.photo.change(handlers.analyse, *shown, **endpoint("compare"), **quietly, js=once)
+    analysed.success(None, on.canvas, on.chosen, js=ranked)
+    changed = on.model.input(handlers.change_model, *shown, **endpoint(None), **quietly)
     # when a model cannot be opened, the menu returns to the last that could
-    analysed.success(lambda name: name, on.model, on.opened, api_visibility="private", show_progress="hidden")
-    analysed.failure(lambda name: name, on.opened, on.model, api_visibility="private", show_progress="hidden")
+    changed.success(lambda name: name, on.model, on.opened, api_visibility="private", show_progress="hidden")
+    changed.failure(lambda name: name, on.opened, on.model, api_visibility="private", show_progress="hidden")
     for file, button in buttons.items():
         _fetch(button.click, handlers.export, [*seen, *menus, gr.State(file)], on.fetcher, file.replace(".", "_"))
     for event, kind in ((on.canvas.figure, "figure"), (on.canvas.sweep, "sweep")):

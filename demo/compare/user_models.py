@@ -71,7 +71,7 @@ class UserModelHandlers(Handlers):
         menu = {"model": self.menu(owner, value=model), "opened": model}
         if not photo:
             return menu
-        canvas, classes, methods = self.analyse(photo, model, method)
+        canvas, classes, methods = self.change_model(photo, model, method)
         return {**menu, "canvas": canvas, "chosen": classes, "method": methods}
 
     @error_notices

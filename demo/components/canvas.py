@@ -1,6 +1,6 @@
 """Components that draw in the browser; two of them class-activation maps over a photograph.
 
-Python sends a photograph and one file of signed float16 maps, once; scale, colours, box and read-out cost no request.
+Python sends a photograph and signed float16 maps, once; scale, colours, box and read-out cost no request.
 """
 
 import base64
@@ -19,13 +19,22 @@ SIGNED_COLOURS = "RdBu_r"
 
 
 class MapData(GradioModel):
-    """A photograph, its maps (little-endian float16 [n, P, Q], each divided by its scale) and their description."""
+    """A photograph, its maps and their description; for the Distort panel F (a file) and the rows of the heads.
+
+    `maps`: base64 of little-endian float16 [n, P, Q], each divided by its scale; `rows`: of float32. They are small,
+    and a request for each would cost more than its bytes.
+    """
 
     image: FileData
-    maps: FileData
+    maps: str
     info: dict
     features: FileData | None = None
-    rows: FileData | None = None
+    rows: str | None = None
+
+
+def in_text(data: bytes) -> str:
+    """Bytes as base64."""
+    return base64.b64encode(data).decode()
 
 
 def pack_maps(maps: np.ndarray) -> tuple[bytes, list[float]]:
@@ -46,7 +55,7 @@ def pack_maps(maps: np.ndarray) -> tuple[bytes, list[float]]:
 def colour_tables() -> dict[str, str]:
     """Matplotlib's colour maps as the browser wants them: name -> base64 of 256 RGB triples."""
     names = (*COLOURS, SIGNED_COLOURS)
-    return {name: base64.b64encode(_rgb_bytes(name)).decode() for name in names}
+    return {name: in_text(_rgb_bytes(name)) for name in names}
 
 
 def _rgb_bytes(name: str) -> bytes:

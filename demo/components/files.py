@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from gradio import processing_utils
 from gradio.utils import get_upload_folder
@@ -15,6 +16,7 @@ from PIL import Image
 from bsoftmax.images.read import ImageError, read_rgb
 
 from ..server.ownership import Ownership, current_session
+from ..server.session import fingerprint, jpeg
 
 
 def _unlink(path: str) -> None:
@@ -49,13 +51,20 @@ def write_to_cache(name: str, write: Callable[[Path], Any]) -> str:
 
 
 def bytes_to_cache(name: str, data: bytes) -> str:
-    """A file of this content. Gradio's `save_bytes_to_cache` rewrites it in place while others download it."""
-    return write_to_cache(name, lambda path: path.write_bytes(data))
+    """A file of this content, under its hash. (Gradio's own rewrites it in place while others download it.)"""
+    path = Path(get_upload_folder()) / fingerprint(data) / name
+    used(str(path))  # before it is looked for, so that nobody who leaves takes it away in between
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{uuid4().hex}.part")
+        part.write_bytes(data)
+        part.replace(path)
+    return str(path)
 
 
 def image_to_cache(image: Image.Image) -> str:
     """A picture as JPEG."""
-    return bytes_to_cache("image.jpeg", processing_utils.encode_pil_to_bytes(image, "jpeg"))
+    return bytes_to_cache("image.jpeg", jpeg(image))
 
 
 def thumbnail(path: str | Path) -> str | None:

@@ -63,7 +63,7 @@ def rows_file(
         vectors[f"row:{source}"] = found.G[0].sum((1, 2))
     for branch in dict.fromkeys(SOURCES[source].branch for source in analysis.sources):
         weight = last_linear(analysis.model.classifier(branch)).weight
-        vectors |= {f"logits:{branch}": analysis.view.logits(branch)[0], f"mean:{branch}": weight.mean(0)}
+        vectors |= {f"logits:{branch}": analysis.logits[branch], f"mean:{branch}": weight.mean(0)}
         vectors[f"w:{branch}"] = weight[k]
     if method == "ablationcam":
         evidence = analysis.view.evidence("log-odds", k)
@@ -169,7 +169,6 @@ def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
         "live": browser_can_redraw(analysis, method),
         "class_free": METHODS[method].class_free,
         "channels": last_linear(analysis.model.softmax).in_features,
-        "classes": [c.replace("_", " ") for c in analysis.model.classes],
         "branches": {s: SOURCES[s].branch for s in analysis.sources},
         "ranked": _penultimate(analysis).abs().argsort(descending=True)[:RANKED].tolist(),
         "weight_scale": float(last_linear(analysis.model.softmax).weight[k].abs().max()),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
+from torch import Tensor
 
 from bsoftmax import METHODS, SOURCES, DualBranch, View, open_model
 from bsoftmax.cams import unavailable
@@ -22,11 +25,13 @@ from bsoftmax.utils.text import quoted
 
 from .lanes import SlowLane
 from .ownership import Ownership, current_session
+from .trunks import TrunkLane
 from .user_models import UserModels, is_user_model
 from .zero_gpu import masked_vectors
 
 SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
-MAX_ANALYSES = 48  # photographs whose features are kept (about 3 MB each with the picture itself)
+MAX_ANALYSES = 48  # photographs whose features are kept (about 5 MB each with the picture itself)
+MAX_ANALYSED_BYTES = 256e6  # of all these together: some networks have large features
 MAX_PHOTOGRAPHS = 10_000  # whose place on the disk is known, so that they can be analysed again
 QUICK = 4  # quick computations at once; more would only take turns
 MAX_MODELS = 4  # open at once
@@ -37,6 +42,13 @@ T = TypeVar("T")
 def fingerprint(data: bytes) -> str:
     """The SHA-256 of a file's content."""
     return hashlib.sha256(data).hexdigest()
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """A picture as a JPEG file."""
+    file = io.BytesIO()
+    image.save(file, "JPEG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,22 @@ class Analysis:
     view: View
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
     label: str = ""  # shown instead of the model's name, where that is a token
+
+    @cached_property
+    def jpeg(self) -> bytes:
+        """The photograph as browsers get it."""
+        return jpeg(self.image)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return 3 * self.image.width * self.image.height + self.view.nbytes
+
+    @cached_property
+    def logits(self) -> dict[str, Tensor]:
+        """The answer [C] of each classifier, by branch."""
+        branches = ("softmax",) if self.model.sigmoid is None else ("softmax", "sigmoid")
+        return {branch: self.view.logits(branch)[0] for branch in branches}
 
     @property
     def model(self) -> DualBranch:
@@ -88,10 +116,14 @@ class Analysis:
 
 
 class Store:
-    """The most recently used values, each made once even when several threads ask for it together."""
+    """The most recently used values, each made once even when several threads ask for it together.
 
-    def __init__(self, size: int) -> None:
-        self._size, self._values, self._lock = size, OrderedDict(), threading.Lock()
+    At most `size`, and at most `most` by the sum of what `weigh` says of each, but always the last.
+    """
+
+    def __init__(self, size: int, most: float = 0, weigh: Callable[[Any], float] = lambda value: 0) -> None:
+        self._size, self._most, self._weigh = size, most, weigh
+        self._values, self._lock = OrderedDict(), threading.Lock()
         self._making: dict[str, threading.Lock] = {}
 
     def get(self, key: str, make: Callable[[], T]) -> T:
@@ -99,17 +131,22 @@ class Store:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
-            with self._lock:
-                if key in self._values:
-                    self._values.move_to_end(key)
-                    return self._values[key]
-            value = make()
-            with self._lock:
-                self._values[key] = value
-                self._making.pop(key, None)
-                while len(self._values) > self._size:
-                    self._values.popitem(last=False)
-            return value
+            try:
+                value = self.peek(key)
+                return self._keep(key, make()) if value is None else value
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+
+    def _keep(self, key: str, value: T) -> T:
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > 1 and self._full():
+                self._values.popitem(last=False)
+        return value
+
+    def _full(self) -> bool:
+        return len(self._values) > self._size or sum(map(self._weigh, self._values.values())) > self._most
 
     def peek(self, key: str) -> Any | None:
         """The value kept under `key`, or None."""
@@ -130,11 +167,12 @@ class Session:
 
     def __init__(self, menu: Mapping[str, str | Path] | None = None) -> None:
         self._menu = menu  # name -> what opens it; None: all that the program finds
-        self._models, self._analyses, self._lock = Store(MAX_MODELS), Store(MAX_ANALYSES), threading.Lock()
+        self._models, self._lock = Store(MAX_MODELS), threading.Lock()
+        self._analyses = Store(MAX_ANALYSES, MAX_ANALYSED_BYTES, lambda analysis: analysis.nbytes)
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self._users = Ownership(self._forget)
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
-        self.slow, self.quick = SlowLane(), threading.BoundedSemaphore(QUICK)
+        self.trunks, self.slow, self.quick = TrunkLane(), SlowLane(), threading.BoundedSemaphore(QUICK)
         self.redraws = threading.BoundedSemaphore(QUICK)
 
     def model_names(self) -> list[str]:
@@ -145,6 +183,8 @@ class Session:
         """An open model, by its name or token. Raises ValueError (or a kind of it) when there is none."""
         if is_user_model(name):
             return self.user_models.get(name).model
+        if (model := self._models.peek(name)) is not None:
+            return model  # the menu is read from the disk
         if name not in self.model_names():
             raise ValueError(f"There is no model {quoted(name)}; choose one of {', '.join(self.model_names())}.")
         source = name if self._menu is None else self._menu[name]
@@ -166,9 +206,11 @@ class Session:
         self._users.use(key, current_session())
 
         def make() -> Analysis:
-            image = read_rgb(data, SHOWN_SIDE)
+            with self.quick:
+                image = read_rgb(data, SHOWN_SIDE)
+                x = model.preprocess(image)
             label = self.user_models.get(model_name).label if is_user_model(model_name) else ""
-            view = View(model, model.preprocess(image), masked_vectors)
+            view = View(model, x, masked_vectors, self.trunks.features(model, x, current_session()))
             return Analysis(key, sha, model_name, image, view, label=label)
 
         return self._analyses.get(key, make)
@@ -184,6 +226,7 @@ class Session:
 
     def leave(self, owner: str) -> None:
         """Drops what a session alone used: its models, its photographs and their features, its slow computation."""
+        self.trunks.leave(owner)
         self.slow.stop(owner)
         self.user_models.remove(owner)
         self._users.leave(owner)

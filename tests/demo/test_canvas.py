@@ -11,7 +11,7 @@ import torch
 from gradio.data_classes import FileData
 from PIL import Image
 
-from demo.components.canvas import STATIC, CompareCanvas, GridCanvas, MapData, colour_tables, pack_maps
+from demo.components.canvas import STATIC, CompareCanvas, GridCanvas, MapData, colour_tables, in_text, pack_maps
 
 MAPS = (STATIC / "components/maps.js").read_text(encoding="utf-8")
 HOSTILE = ("<img src=x onerror=window.hacked=1>", "${window.hacked=2}", "{{constructor}}", "`${window.hacked=3}`")
@@ -216,8 +216,7 @@ def address(tmp_path_factory):
     folder, text = tmp_path_factory.mktemp("canvas"), " ".join(HOSTILE)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(folder / "photo.png")
     data, scales = pack_maps(np.stack([blobs(0), blobs(1)]))
-    (folder / "maps.f16").write_bytes(data)
-    files = {"image": FileData(path=str(folder / "photo.png")), "maps": FileData(path=str(folder / "maps.f16"))}
+    files = {"image": FileData(path=str(folder / "photo.png")), "maps": in_text(data)}
     with gr.Blocks() as demo:
         CompareCanvas(MapData(**files, info=compare_info(scales, text)), elem_id="compare")
         grid = GridCanvas(MapData(**files, info=grid_info(scales, text)), elem_id="grid")
@@ -320,7 +319,7 @@ def test_two_frames_side_by_side_fit_a_phone(opened):
 @pytest.mark.browser
 def test_a_failed_download_is_said_in_a_sentence(chromium, address):
     page = chromium.new_page()
-    page.route("**/*maps.f16", lambda route: route.fulfill(status=404))
+    page.route("**/*photo.png", lambda route: route.fulfill(status=404))
     page.goto(address)
     page.wait_for_selector("#compare .error:visible")
     assert "could not be loaded (the server answered 404)" in page.locator("#compare .error").text_content()

@@ -42,7 +42,7 @@ def test_a_menu_of_a_thousand_classes_stays_small():
     entries = classes._alphabetical(class_names(1000, native=True))
     assert len({text for text, _ in entries}) == 1000
     assert max(len(text) for text, _ in entries) <= LONGEST
-    assert sum(len(text) for text, _ in entries) < 30_000  # sent with every photograph
+    assert sum(len(text) for text, _ in entries) < 30_000  # fetched once for a model
 
 
 def test_handlers_take_a_synonym_and_show_the_short_name(session, model):

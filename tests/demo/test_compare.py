@@ -24,6 +24,7 @@ def test_the_trunk_runs_once_a_picture_whatever_is_asked(session, monkeypatch):
     monkeypatch.setattr(model.trunk, "forward", lambda x: calls.append(len(x)) or forward(x))
     handlers = Handlers(Session())
     handlers.session._models = session._models  # the same open model, no looks yet
+    handlers.session.trunks._faster[model] = None  # the trunk itself
     for method in METHODS:
         if not METHODS[method].slow:
             for k in (3, 13):
@@ -56,6 +57,19 @@ def test_a_failed_making_leaves_nothing_behind():
     with pytest.raises(ZeroDivisionError):
         store.get("a", lambda: 1 // 0)
     assert store.get("a", lambda: 5) == 5
+    assert store.get("a", lambda: 6) == 5
+    assert store._making == {}
+
+
+def test_values_go_when_they_weigh_too_much_but_the_last_stays(session):
+    store = Store(9, most=10, weigh=len)
+    for key, value in (("a", "12345"), ("b", "1234"), ("c", "1"), ("d", "123")):
+        store.get(key, lambda value=value: value)
+    assert [store.peek(key) for key in "abcd"] == [None, "1234", "1", "123"]
+    assert store.get("e", lambda: "x" * 99) == "x" * 99
+    assert [key for key in "abcde" if store.peek(key)] == ["e"]
+    analysis = session.analysis(LION, "wild20")
+    assert analysis.nbytes > analysis.view.F.nbytes + 3 * analysis.image.width * analysis.image.height
 
 
 # ---- handlers ----------------------------------------------------------------------------------------------------

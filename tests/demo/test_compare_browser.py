@@ -175,10 +175,12 @@ def test_a_corrupt_file_is_refused_in_words_and_the_page_lives(page, tmp_path):
 
 @pytest.mark.browser
 def test_an_upload_is_explained_and_the_view_costs_no_request(page):
-    before, turn = pixels(page), ready(page)
+    before, turn, asked = pixels(page), ready(page), []
+    page.on("request", lambda sent: asked.append(sent.post_data_json["data"]) if "/queue/join" in sent.url else None)
     page.set_input_files("#photo input[type=file]", LION)
     turn = ready(page, turn)
     assert pixels(page) != before
+    assert sum(photo is not None for photo, *_ in asked) == 1  # gradio sends the event twice
     page.wait_for_function("document.querySelector('#class input').value.startsWith('lion')")
     page.wait_for_timeout(500)
     requests, before = [], pixels(page)
@@ -191,6 +193,8 @@ def test_an_upload_is_explained_and_the_view_costs_no_request(page):
         page.locator(f"#compare select[data-view={name}]").select_option(index=1)
     page.wait_for_timeout(300)
     assert requests == []
+    page.locator("#class input").click()
+    page.wait_for_function("document.querySelector('li[role=option]')?.innerText.includes('lion')")  # the first choice
 
 
 @pytest.mark.browser

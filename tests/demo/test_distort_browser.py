@@ -17,7 +17,7 @@ from bsoftmax import METHODS
 from bsoftmax.cams.effects import distort
 from demo.app.theme import THEME
 from demo.compare.present import present
-from demo.components.canvas import CompareCanvas, MapData, pack_maps
+from demo.components.canvas import CompareCanvas, MapData, in_text, pack_maps
 from demo.distort import panel
 
 
@@ -25,19 +25,21 @@ def saved(folder, analysis, k, method, live=True):
     """A value for the component from a look, its files in a folder."""
     made = present(analysis, k, method, live=False)
     data, scales = pack_maps(made.maps)
-    files = {"maps.f16": data}
+    files = {"classes.json": json.dumps({"names": [c.replace("_", " ") for c in analysis.model.classes]}).encode()}
     distort_info = panel.describe(analysis, k, method)
     if live:
         files["features.f16"], distort_info["feature_scale"] = panel.features_file(analysis)
-        files["rows.f32"], distort_info["rows"] = panel.rows_file(analysis, k, method)
+        rows, distort_info["rows"] = panel.rows_file(analysis, k, method)
     distort_info["live"] = live
     Image.fromarray(np.random.default_rng(0).integers(60, 200, (150, 200, 3), np.uint8)).save(folder / "photo.png")
     for name, content in files.items():
         (folder / name).write_bytes(content)
     put = lambda name: FileData(path=str(folder / name)) if (folder / name).exists() else None
     info = made.info | {"scales": scales, "distort": distort_info, "photo_token": "token"}
-    names = {"image": "photo.png", "maps": "maps.f16", "features": "features.f16", "rows": "rows.f32"}
-    return MapData(info=info, **{field: put(name) for field, name in names.items()})
+    info["classes"] = str(folder / "classes.json")
+    names = {"image": "photo.png", "features": "features.f16"}
+    given = {field: put(name) for field, name in names.items()}
+    return MapData(info=info, maps=in_text(data), rows=in_text(rows) if live else None, **given)
 
 
 SERVED = {"prevent_thread_lock": True, "quiet": True, "run_history": False, "footer_links": [], "theme": THEME}

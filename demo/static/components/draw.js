@@ -2,7 +2,7 @@
 const Draw = (() => {
   /** Base64 of 256 RGB triples -> 256 opaque canvas pixels. */
   function lut(base64) {
-    const rgb = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    const rgb = new Uint8Array(bytes(base64));
     return Uint32Array.from({ length: 256 }, (_, i) =>
       ((255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]) >>> 0);
   }
@@ -86,18 +86,26 @@ const Draw = (() => {
     canvas.getContext('2d').putImageData(image, 0, 0);
   }
 
-  async function get(url) {
-    const answer = await fetch(url);
+  async function get(url, options) {
+    const answer = await fetch(url, options);
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     return answer;
   }
 
+  /** Base64 -> an ArrayBuffer. */
+  const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer;
+
   /** A MapData value -> { photo, maps, info }. */
   async function load({ image, maps, info }) {
-    const [buffer, photo] = await Promise.all([
-      get(maps.url).then((answer) => answer.arrayBuffer()),
-      get(image.url).then((answer) => answer.blob()).then((blob) => createImageBitmap(blob))]);
-    return { photo, info, maps: Maps.decode(buffer, info.grid[0] * info.grid[1], info.scales) };
+    const photo = await createImageBitmap(await (await get(image.url)).blob());
+    return { photo, info, maps: Maps.decode(bytes(maps), info.grid[0] * info.grid[1], info.scales) };
+  }
+
+  /** The names of a value's classes. Their file's address names its content, so the browser's own copy serves. */
+  async function names({ image, info }) {
+    const path = info.classes.split('/').map(encodeURIComponent).join('/');
+    const answer = await get(image.url.replace(/file=.*$/, `file=${path}`), { cache: 'force-cache' });
+    return (await answer.json()).names;
   }
 
   /** Give a canvas the screen's pixels. Returns how many make a CSS pixel; 0 while it is in a hidden tab. */
@@ -154,5 +162,5 @@ const Draw = (() => {
     };
   }
 
-  return { lut, faded, frame, legend, thumb, get, load, fit, layer, coalesced, paced };
+  return { lut, faded, frame, legend, thumb, get, bytes, load, names, fit, layer, coalesced, paced };
 })();

@@ -4,7 +4,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
   const find = (selector) => root.querySelector(selector);
   const controls = [...root.querySelectorAll('[data-distort]')], calm = matchMedia('(prefers-reduced-motion: reduce)');
   const linked = Link.read(location.search), s = { ...Distort.NONE, ...linked };
-  const files = { url: '', F: null }; // F of the last photograph: its address names its content
+  const files = { url: '', F: null, classes: '', names: [] }; // of the last photograph and model: addresses name contents
   // `head` where the browser distorts, `asked` (the server's answer) where it does not
   const current = { info: null, head: null, asked: null, memo: new Map(), before: new Map(), scales: { weight: 1, map: 0, blank: 0 }, peaks: null };
   let chosenByHand = s.channels.length > 0, touched = false, last = 'delta', numbers = null;
@@ -15,18 +15,25 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
 
   // ---- data ----------------------------------------------------------------------------------------------------------
 
-  const bytes = async ({ url }) => (await Draw.get(url)).arrayBuffer();
-
   /** F and the head's vectors of a value; F is fetched again only for another photograph or model. */
   async function fetchNumbers(value) {
-    if (!value.info.distort?.live || !value.features || !value.rows) return null;
-    try { return await unpack(value); } catch (error) { return { error }; }
+    try {
+      const [, numbers] = await Promise.all([learn(value), value.info.distort?.live && value.features ? unpack(value) : null]);
+      return numbers;
+    } catch (error) { return { error }; }
+  }
+
+  async function learn(value) {
+    const { classes } = value.info;
+    if (classes && files.classes !== classes) Object.assign(files, { names: await Draw.names(value), classes });
   }
 
   async function unpack({ features, rows, info }) {
-    const [packed, vectors] = await Promise.all([files.url === features.url ? null : bytes(features), bytes(rows)]);
-    if (packed) Object.assign(files, { url: features.url, F: Distort.features(packed, info.distort.feature_scale) });
-    return { F: files.F, rows: Distort.vectors(vectors, info.distort.rows) };
+    if (files.url !== features.url) {
+      const packed = await (await Draw.get(features.url)).arrayBuffer();
+      Object.assign(files, { url: features.url, F: Distort.features(packed, info.distort.feature_scale) });
+    }
+    return { F: files.F, rows: Distort.vectors(Draw.bytes(rows), info.distort.rows) };
   }
 
   /** A new value: its numbers (undefined: not here yet; null: the server keeps them), and the map that separates the background. */
@@ -94,7 +101,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
   function bars(source) {
     const both = answers(), branch = current.info?.distort?.branches[source];
     if (!both || !Distort.active(s) || both.before[branch] === both.after[branch]) return null;
-    return Readout.bars(source, branch, both.after[branch], current.info.class_index, current.info.distort.classes);
+    return Readout.bars(source, branch, both.after[branch], current.info.class_index, files.names);
   }
 
   // ---- read-out -------------------------------------------------------------------------------------------------------
@@ -106,7 +113,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     if (root.hidden || !current.info) return;
     const known = answers();
     numbers = known && Readout.measure({ k: current.info.class_index, ...known, maps, boxes });
-    const entries = numbers ? Readout.entries(numbers, current.info.distort.classes) : {};
+    const entries = numbers ? Readout.entries(numbers, files.names) : {};
     for (const node of root.querySelectorAll('[data-out]')) setText(node, entries[node.dataset.out] ?? '–');
     find('[data-out=dp]').dataset.value = numbers?.dp ?? '';
     setText(find('.explanation'), Readout.sentence(s, numbers, words()));
