@@ -37,8 +37,8 @@ every parameter moved off its initial value, one random image at the network's o
 the largest difference from the logits of timm's network at the same output stride, as a part of the largest logit.
 *Stride*: what was done to it; after a lift, *F* is the largest difference at every second position from timm's own maps
 at its own stride, as a part of the largest value: 0 but for rounding, unless a layer averages over all positions
-(squeeze-and-excitation), the network pads asymmetrically, or its last pool is gone (VGG). `bsoftmax models --check NAME`
-says the same of any name.
+(squeeze-and-excitation), the network pads asymmetrically, or its last pool is gone (VGG). `bsoftmax models --check
+NAME` says the same of any name.
 
 A lift leaves what each position computes; it changes what squeeze-and-excitation and the pooling average over. What it
 does to a classifier's accuracy can only be measured with weights, which `benchmarks/trunk_choice.py` does for the
