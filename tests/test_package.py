@@ -12,9 +12,9 @@ from paths import ROOT
 
 import bsoftmax
 
-FILES = [line for line in subprocess.run(
+FILES = subprocess.run(
     ["git", "ls-files", "bsoftmax", "demo", "checkpoints"], cwd=ROOT, capture_output=True, text=True, check=True
-).stdout.splitlines() if not line.endswith(".gitignore")]  # fmt: skip
+).stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
