@@ -55,6 +55,7 @@ def serve(options: Serving | None = None) -> None:
         max_file_size=options.max_upload * 1_000_000 if options.max_upload else LIMITS.zip_bytes,
         server_name=os.environ.get("GRADIO_SERVER_NAME"), server_port=options.port, root_path=options.root_path,
         prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(LostFiles)]},
+        _frontend=False,  # else it ends where its first answer takes 3 seconds, as on a busy machine
     )  # fmt: skip
     if watched:
         operation.watch(app, page)
