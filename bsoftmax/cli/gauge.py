@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..cams.methods import METHODS
 from ..evaluation.localization import PROTOCOLS
@@ -12,6 +13,7 @@ from ..gauge import report
 from ..gauge.directions import DEFAULT, DIRECTIONS, parse_sizes
 from ..gauge.sweep import GaugeRun, sweep
 from ..models import zoo
+from ..utils.events import Emit
 from .arguments import MANY, MODEL_HELP, add_long_running, add_number, add_seed, add_weights
 from .console import EventPrinter, cache_folder, listed, lower_priority, print_events, repeatable, stop_requested
 
@@ -21,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     lower_priority(options.nice)
     made, stop = _gauge_run(options), stop_requested(options.stop_file)
     if options.events:
-        print_events(lambda emit: sweep(made, emit, stop, workers=options.workers))
+        print_events(lambda emit: _told(made, sweep(made, emit, stop, workers=options.workers), emit))
         return
     with EventPrinter() as printer:
         found = sweep(made, printer, stop, workers=options.workers)
@@ -32,6 +34,15 @@ def run(options: argparse.Namespace) -> None:
     if not found["complete"]:
         print(f"stopped: {found['n']} of {found['asked']} images; the same command goes on")
     print(f"wrote {', '.join(map(str, [made.out / 'gauge.json', *files]))}")
+
+
+def _told(made: GaugeRun, found: dict[str, Any], emit: Emit) -> None:
+    """The last event, once the files are written; nothing on another rank than the first."""
+    if found:
+        path = made.out / "gauge.json"
+        files = [str(path), *map(str, report.write(found, made.out))]
+        said = {key: found[key] for key in ("n", "complete", "stopped", "seconds", "unreadable", "notes")}
+        emit({"event": "done", "results": str(path), "files": files, **said})
 
 
 def _gauge_run(options: argparse.Namespace) -> GaugeRun:

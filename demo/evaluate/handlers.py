@@ -25,6 +25,7 @@ from ..workspace import datasets
 from ..workspace.data_handlers import Update
 from ..workspace.job_handlers import JobHandlers, file_stem, idle
 from ..workspace.workspaces import Workspace
+from . import gauge
 from .plan import EvalPlan, EvalSettings, default_split, with_holdout
 from .progress import EvalProgress
 from .results import ALL_FILES, CURVES, FILES, FOREST, Evaluation
@@ -60,7 +61,7 @@ class EvaluateHandlers(JobHandlers):
     @error_notices
     def plan(
         self, request: gr.Request, model: str, measures: list[str], limit: float, methods: list[str], split: str | None,
-        explain: str, rules: str, seed: float,
+        explain: str, rules: str, seed: float, question: str = "evaluate",
     ) -> Update:  # fmt: skip
         """What an evaluation with these settings would measure, and how long it would take."""
         values = (measures, limit, methods, split, explain, rules, seed)
@@ -73,7 +74,7 @@ class EvaluateHandlers(JobHandlers):
         plan, split = self._plan(workspace, model, opened, values)
         splits = gr.Dropdown(choices=list(plan.data.splits), value=split)
         return {
-            "preview": ReportData(blocks=plan.blocks()), "split": splits, "methods": menu,
+            "preview": ReportData(blocks=plan.blocks(question == "gauge")), "split": splits, "methods": menu,
             "samples": self.sample_gallery(plan.images),
             "go": gr.Button(interactive=not workspace.busy and bool(plan.measured()[0])),
         }  # fmt: skip
@@ -92,19 +93,32 @@ class EvaluateHandlers(JobHandlers):
     @error_notices
     def evaluate(
         self, request: gr.Request, model: str, measures: list[str], limit: float, methods: list[str], split: str | None,
-        explain: str, rules: str, seed: float,
+        explain: str, rules: str, seed: float, question: str = "evaluate",
     ) -> Iterator[Update]:  # fmt: skip
-        """Measures the model on the images brought before and reports its progress; the last answer is the table."""
+        """Measures the model on the images brought before and reports its progress; the last answer is the table.
+
+        `question`: "evaluate", or "gauge" for how far off centre its softmax head may be.
+        """
         values = (measures, limit, methods, split, explain, rules, seed)
-        yield from self.guarded(request, lambda workspace: self._evaluate(workspace, model, values))
+        asked = self._sweep if question == "gauge" else self._evaluate
+        yield from self.guarded(request, lambda workspace: asked(workspace, model, values))
+
+    def _sweep(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
+        opened, run = self.session.model(model), self.run_folder(workspace)
+        plan, _ = self._plan(workspace, model, opened, values)
+        words = gauge.words(workspace.source, self._model_words(workspace, model), plan.settings)
+        words += _holdout_words(workspace)
+        yield {"gauge_outcome": gr.Column(visible=False)}
+        self.start(workspace, [*words, "--out", str(run / "gauge")])
+        done = yield from self.follow(workspace.job, gauge.GaugeProgress())
+        if done:
+            yield {**idle(), **gauge.shown(done)}
 
     def _evaluate(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
         opened, run = self.session.model(model), self.run_folder(workspace)
         plan, _ = self._plan(workspace, model, opened, values)
         words = ["evaluate", workspace.source, *self._model_words(workspace, model), *plan.settings.options()]
-        if workspace.holdout and "all" in workspace.data.splits:
-            share, seed = workspace.holdout
-            words += ["--share", f"{share:g}", "--seed", str(seed)]
+        words += _holdout_words(workspace)
         workspace.outcome = None
         self.start(workspace, [*words, "--out", str(run / "evaluation")])
         done = yield from self.follow(workspace.job, EvalProgress())
@@ -132,7 +146,8 @@ class EvaluateHandlers(JobHandlers):
         group, methods = evaluation.groups()[0], evaluation.methods()
         method = method if method in [key for _, key in methods] else methods[0][1]
         return {
-            **idle(), "outcome": gr.Column(visible=True), **self._view(outcome, group, "", method, ""),
+            **idle(), "outcome": gr.Column(visible=True), "gauge_outcome": gr.Column(visible=False),
+            **self._view(outcome, group, "", method, ""),
             "summary": ReportData(blocks=evaluation.summary()),
             "forest": gr.Image(value=files.get(FOREST), visible=FOREST in files),
             "group": gr.Radio(choices=evaluation.groups(), value=group),
@@ -205,6 +220,14 @@ def _zip(path: Path, files: Sequence[str]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, Path(file).name)
+
+
+def _holdout_words(workspace: Workspace) -> list[str]:
+    """The split that a training drew, where the data has none."""
+    if not workspace.holdout or "all" not in workspace.data.splits:
+        return []
+    share, seed = workspace.holdout
+    return ["--share", f"{share:g}", "--seed", str(seed)]
 
 
 def _curves(evaluation: Evaluation, group: str, method: str, clamp: bool) -> Update:

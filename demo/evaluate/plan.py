@@ -23,6 +23,7 @@ from ..workspace.preview import duration, passes_of, skipped_list
 IMAGES = 200  # measured unless more are chosen
 BATCH = 8  # small, so that the bar moves and a stop takes effect soon
 STARTING, SCORING = 10.0, 0.015  # seconds until the child works; and to score a map's localisation
+SWEPT = 32  # maps of a sweep whose masks pass the network
 CURVES = 58  # passes of deletion and insertion, for a map
 MEASURES = {"localization": "Localisation", "fidelity": "Fidelity", "curves": "Deletion and insertion (slow)"}
 EXPLAINED = {"": "As usual: true for places, predicted for fidelity", "true": "The true class",
@@ -146,8 +147,8 @@ class EvalPlan:
             found = {group: which for group, which in found.items() if group not in strange}
         return found, out
 
-    def blocks(self) -> list[Block]:
-        """The model, the images, what will be measured, what was left out, the time."""
+    def blocks(self, sweep: bool = False) -> list[Block]:
+        """The model, the images, what will be measured, what was left out, the time; `sweep`: of `bsoftmax gauge`."""
         found, out = self.measured()
         n, images = self.count, self.images
         some = f"{n:,} images" if n == len(images) else f"{n:,} of {len(images):,} images, every class in proportion"
@@ -158,7 +159,7 @@ class EvalPlan:
         blocks.append(listed("What will be measured", items or ["Nothing."]))
         blocks += [text(sentence) for sentence in out]
         if found:
-            blocks.append(text(self.estimate(found), "quiet"))
+            blocks.append(text(self.estimate(found, SWEPT if sweep else None), "quiet"))
         counts = [f"{name}: {count:,}" for name, count in zip(images.classes, images.counts()) if count]
         blocks.append(listed(f"{len(counts):,} classes", counts[:IMAGES], folded=True))
         return [*blocks, *skipped_list(self.data.skipped)]
@@ -170,12 +171,13 @@ class EvalPlan:
         have = [f"{count:,} have {kind}" for count, kind in ((boxes, "boxes"), (masks, "masks")) if count]
         return f"Of all {len(self.images):,}, {' and '.join(have)}."
 
-    def estimate(self, found: Sequence[str]) -> str:
-        """How long it would take, as a sentence."""
-        maps, rate = self.maps(), passes_of(self.name, self.model)
+    def estimate(self, found: Sequence[str], maps: int | None = None) -> str:
+        """How long it would take, as a sentence; `maps`: how many differ, if not those of the columns."""
+        columns, rate = maps or len(self.columns()), passes_of(self.name, self.model)
+        maps = maps or self.maps()
         each = 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
         seconds = STARTING + self.count * (each / rate + maps * SCORING * ("localization" in found))
         return (
             f"About {duration(seconds)}: at most {self.count * each:,} passes of the network at {rate:,.0f} a second, "
-            f"for {maps} different maps ({len(self.columns())} columns) of each image."
+            f"for {maps} different maps ({columns} columns) of each image."
         )

@@ -16,6 +16,7 @@ from ..components.inputs import Menu, endpoint, named_outputs
 from ..components.report import Report
 from ..workspace import layout
 from ..workspace.layout import COMPARE, Widgets, select
+from .gauge import QUESTIONS
 from .handlers import EvaluateHandlers
 from .plan import EXPLAINED, MEASURES, EvalSettings
 from .results import CURVES, FILES, GROUPS
@@ -28,7 +29,7 @@ PLACES = (
     "A folder for each class. For localisation add `boxes.csv` (path, x0, y0, x1, y1), a COCO `.json` or a folder "
     "`masks` beside them."
 )
-SETTINGS = ("measures", "limit", "methods", "split", "explain", "rules", "seed")
+SETTINGS = ("measures", "limit", "methods", "split", "explain", "rules", "seed", "question")
 VIEW = f"measured metric whose best worst {' '.join(CURVES)}"
 RULES = {"standard": "The WSOL benchmark's", "official": "The paper's code"}
 
@@ -46,12 +47,14 @@ def build(page: Page) -> None:
         with gr.Column(scale=5, min_width=320, elem_id="evaluate-stage"):
             on |= _running()
             on |= _outcome()
+            on |= _gauge_outcome()
             on |= layout.preview_area(
                 "Your images will be described here before they are measured.", "images to measure",
                 "evaluate-preview", "evaluate-samples",
             )  # fmt: skip
     _wire_data(handlers, on, page.tab)
-    results = f"summary forest protocol command group by_method {VIEW} {' '.join(FILES)}"
+    gauge = "gauge_outcome gauge_words gauge_figure gauge_files"
+    results = f"{gauge} summary forest protocol command group by_method {VIEW} {' '.join(FILES)}"
     names = ("evaluate", "evaluate_stop", "evaluate_discard")
     layout.wire_job(on, handlers, handlers.evaluate, _settings_of(on), results, names)
     _wire_results(handlers, on)
@@ -73,6 +76,10 @@ def _sources(limits: Limits) -> Widgets:
 def _settings() -> Widgets:
     default = EvalSettings()
     on: Widgets = {
+        "question": gr.Radio(
+            [(words, key) for key, words in QUESTIONS.items()], value="evaluate", label="Question",
+            elem_id="evaluate-question",
+        ),
         "measures": gr.CheckboxGroup(
             [(words, key) for key, words in MEASURES.items()], value=list(default.metrics), label="Measure",
             elem_id="evaluate-measures",
@@ -126,6 +133,18 @@ def _outcome() -> Widgets:
         on["command"] = layout.command_box("evaluate-command")
         with gr.Accordion("Protocol: how this was measured", open=False, elem_id="evaluate-protocol"):
             on["protocol"] = Report(label="protocol", elem_id="evaluate-how")
+    return on
+
+
+def _gauge_outcome() -> Widgets:
+    with gr.Column(visible=False, elem_id="gauge-outcome") as outcome:
+        on: Widgets = {"gauge_outcome": outcome, "gauge_words": Report(label="verdict", elem_id="gauge-verdict")}
+        on["gauge_figure"] = gr.Image(
+            label="Metrics of the maps against the size of the shift", show_label=False, type="filepath",
+            alt_text="Metrics of softmax's, the branch's and the centred rows' maps against the size of the shift",
+            interactive=False, buttons=["download", "fullscreen"], elem_id="gauge-figure",
+        )  # fmt: skip
+        on["gauge_files"] = gr.DownloadButton("All files: figure, numbers, protocol", size="sm", elem_id="gauge-files")
     return on
 
 

@@ -1,0 +1,70 @@
+"""How far off centre a head may be: a sweep of `bsoftmax gauge` on a visitor's images, as the page shows it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from bsoftmax.gauge import report
+
+from ..components.files import copy_to_cache, write_to_cache
+from ..components.report import Block, ReportData, listed, text
+from .plan import EvalSettings
+from .progress import EvalProgress
+
+QUESTIONS = {"evaluate": "Who is right?", "gauge": "How far off centre may this head be?"}
+FIGURE, ALL_FILES = "gauge.png", "gauge.zip"
+READ = (
+    "The head's rows are moved by one vector, the same for every class, so that no probability changes. Softmax's own "
+    "map is orange and red; the branch and the centred rows stand still. Where the red curve falls below the blue one, "
+    "the branch pays. The dotted line is where this head itself stands."
+)
+
+
+def words(source: str, model: Sequence[str], settings: EvalSettings) -> list[str]:
+    """The command line of a sweep; `model`: nothing for the default, else --model and its name."""
+    named = list(model[1:])
+    some = ["--limit", str(settings.limit), "--seed", str(settings.seed), "--protocol", settings.protocol]
+    some += ["--metrics", ",".join(m for m in settings.metrics if m != "curves") or "localization"]
+    some += [f"--split={settings.split}"] if settings.split else []
+    some += ["--method", settings.methods[0]] if settings.methods else []
+    return ["gauge", *named, f"--data={source}", *some]
+
+
+class GaugeProgress(EvalProgress):
+    """The progress of a sweep, whose columns are too many for a table on the way."""
+
+    LABEL = "Sweep"
+
+    def receive(self, kind: str, event: dict[str, Any]) -> bool:
+        """Without tables."""
+        return kind != "table" and super().receive(kind, event)
+
+
+def shown(done: dict[str, Any]) -> dict[str, Any]:
+    """The widgets of a finished sweep: words, figure, files."""
+    found = json.loads(Path(done["results"]).read_text(encoding="utf-8"))
+    files = {Path(path).name: path for path in done["files"]}
+    return {
+        "gauge_outcome": gr.Column(visible=True), "gauge_words": ReportData(blocks=_blocks(found)),
+        "gauge_figure": gr.Image(value=copy_to_cache(files[FIGURE])),
+        "gauge_files": gr.DownloadButton(value=write_to_cache(ALL_FILES, lambda path: _zip(path, done["files"]))),
+    }  # fmt: skip
+
+
+def _blocks(found: dict[str, Any]) -> list[Block]:
+    first, *others = report.verdict(found)
+    notes = [text(note, "quiet") for note in found["notes"]]
+    part = [] if found["complete"] else [text(f"Stopped early: {found['n']:,} of {found['asked']:,} images.")]
+    return [text(first, "strong"), listed("", others), *part, *notes, text(READ, "quiet")]
+
+
+def _zip(path: Path, files: Sequence[str]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, Path(file).name)
