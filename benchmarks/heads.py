@@ -3,7 +3,7 @@
 Protocol: the heads of `bsoftmax.gauge.made_heads`, on pooled features of `--train` photographs of wild20/train (class
 by class, seed 0) through the bundled ImageNet trunk; CAM of the true class on wild20-boxes (250 photographs, judged
 only), the standard protocol of `bsoftmax evaluate`. MaxBoxAccV2, GT-known Loc, and the percent of maps with nothing
-above 0, which a ReLU leaves blank; 95 % bootstrap intervals; arrows: better or worse than the centred rows, unclamped,
+above 0, which a ReLU leaves blank; 95 % intervals; arrows: better or worse than the centred rows, unclamped,
 by the paired interval. "sigmoid" is the branch that Eq. 12 makes of the head's gauge (a, d, c); the trained branch, all
 rows at the optimum of Eq. 12, is the same for every head. A killed run resumes.
 
