@@ -17,14 +17,14 @@ def test_the_command_is_one_the_parser_takes(source):
     settings = EvalSettings(("localization", "curves"), 7, ("gradcam",), "-v", "", "official", 3)
     words = gauge.words(source, ["--model", "mine.safetensors"], settings)
     options = parser().parse_args(words)
-    assert (options.model, options.data, options.limit, options.split) == ("mine.safetensors", source, 7, "-v")
+    assert (options.models[0], options.data, options.limit, options.split) == ("mine.safetensors", source, 7, "-v")
     assert (options.method, options.metrics, options.protocol, options.seed) == (
         "gradcam",
         "localization",
         "official",
         3,
     )
-    assert parser().parse_args(gauge.words("x", [], EvalSettings())).model == "imagenet"
+    assert parser().parse_args(gauge.words("x", [], EvalSettings())).models == []
 
 
 def test_a_finished_sweep_is_words_a_figure_and_all_files(tmp_path, monkeypatch, capsys):
