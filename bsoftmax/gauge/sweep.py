@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ..evaluation import fidelity, results
 from ..evaluation.aggregate import load
 from ..evaluation.column import BASELINE, Column
 from ..evaluation.metrics import METRICS
-from ..evaluation.plan import EvalRun, Prepared, deterministic, prepare
+from ..evaluation.plan import EvalRun, Prepared, prepare
 from ..evaluation.results import Cell
 from ..evaluation.run import measure_all
 from ..evaluation.statistics import ROUNDS, average
@@ -34,7 +34,6 @@ from ..models import zoo
 from ..utils.distributed import Ranks
 from ..utils.events import Emit
 from ..utils.files import write_text
-from .breaking import IMAGES, breaking
 from .crossing import crossing
 from .directions import DEFAULT, DIRECTIONS, SEARCHED, SIZES, Sample, shifts
 
@@ -165,18 +164,7 @@ def collect(made: Plan, run: GaugeRun) -> dict[str, Any]:
             for (name, clamp), line in lines.items() for size, cell in zip(sizes, line)
         ],
         "crossings": _crossings(sizes, lines, still, job.run.rounds, run.seed), "checks": _checks(job),
-        "breaking": breaking(_views(job), made.method),
     }  # fmt: skip
-
-
-def _views(job: Prepared) -> Iterator[View]:
-    """At most breaking.IMAGES images, evenly over the set, one at a time."""
-    setup, total = job.setup, job.total
-    index = np.unique(np.linspace(0, total - 1, min(IMAGES, total)).round().astype(int)).tolist()
-    with deterministic():
-        for pixels, bad in decoded(setup.images, [[n] for n in index], setup.model.spec.preprocessing.size):
-            if not bad:
-                yield View(setup.model, fidelity.normalise(setup.model, pixels.float() / 255))
 
 
 def _missing(made: Plan) -> list[str]:

@@ -23,7 +23,7 @@ def go(data, tmp_path, monkeypatch):
         made = options.pop("model", None) or toy()
         monkeypatch.setattr(plan.zoo, "open_model", lambda *_: made)
         run.events = []
-        asked = {"batch": 4, "cache": tmp_path / "cache", "device": "cpu", "rounds": 20}
+        asked = {"batch": 4, "cache": tmp_path / "cache", "device": "cpu", "rounds": 20, "limit": 6}
         asked |= {"sizes": (0.0, 2.0), "directions": ("mean", "bias")}
         return sweep(GaugeRun(str(data), tmp_path / folder, **asked | options), run.events.append, stop)
 

@@ -30,7 +30,7 @@ def at(points, **where):
 
 
 def evaluated(data, out, **options):
-    done = evaluate(EvalRun(str(data), out, batch=4, device="cpu", cache=out / "cache", rounds=20, **options))
+    done = evaluate(EvalRun(str(data), out, batch=4, device="cpu", cache=out / "cache", rounds=20, limit=6, **options))
     return {c["key"]: c["metrics"] for c in json.loads(open(done["results"]).read())["columns"]}
 
 
@@ -93,7 +93,7 @@ def test_a_shift_moves_every_logit_and_the_map_by_d(bias):
 def test_the_trunk_runs_once_an_image_where_no_mask_is_scored(go):
     model = toy()
     with counted(model) as calls:
-        go(model=model, metrics=("localization",))
+        go(model=model, metrics=("localization",), limit=None)
     assert sum(calls) == 2 + 2 * C + 2 * C  # to learn the size of the maps, twice; the images of the search; all images
 
 
@@ -119,7 +119,8 @@ def test_the_command_writes_words_a_figure_and_every_number(data, tmp_path, monk
     model = toy()
     monkeypatch.setattr("bsoftmax.models.zoo.open_model", lambda *_: model)
     out = tmp_path / "gauge"
-    words = ["gauge", "toy", "--data", str(data), "--sizes", "0,4", "--directions", "uniform,bias", "--workers", "1"]
+    words = ["gauge", "toy", "--data", str(data), "--sizes", "0,4", "--directions", "uniform", "--workers", "1"]
+    words += ["--limit", "4", "--metrics", "localization"]
     assert main([*words, "--out", str(out), "--cache", str(tmp_path / "cache")]) == 0
     said = capsys.readouterr().out
     assert "class-mean row of this head" in said
