@@ -38,8 +38,11 @@ def build_app(session: Session) -> gr.Blocks:
                 if limits or title not in NEED_DATA:
                     with gr.Tab(title) as tab:
                         build(Page(session, on, tabs, tab, limits, workspaces))
-        restored = [on.photo, on.model, on.opened, on.canvas, on.chosen, on.method, on.link]
-        app.load(Handlers(session).open_link, None, restored, api_visibility="private", show_progress="hidden")
+        # the photograph follows in a step of its own: its change event asks for maps under the model in the menu
+        picked, quiet = gr.State(None), {"api_visibility": "private", "show_progress": "hidden"}
+        restored = [picked, on.model, on.opened, on.canvas, on.chosen, on.method, on.link]
+        loaded = app.load(Handlers(session).open_link, None, restored, **quiet)
+        loaded.success(lambda path: path or gr.skip(), picked, on.photo, **quiet)
         app.unload(on_leave(session, workspaces))
     return app.queue(max_size=32, default_concurrency_limit=4)
 
