@@ -26,7 +26,7 @@ OTHERS = {  # what is neither a text nor a number of a class
     "a lone surrogate": "\ud800", "nothing": "", "-1": -1, "a new line": "a\nb", "right to left": "\u202enoil",
 }  # fmt: skip
 TRAIN = ["wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto"]
-EVALUATE = ["wild20", ["localization", "fidelity"], 200, [], None, "", "standard", 0]
+EVALUATE = ["wild20", ["localization", "fidelity"], 200, [], None, "", "standard", 0, "evaluate"]
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,9 @@ def test_a_model_shared_while_the_server_runs_is_in_the_menu(nowhere, tmp_path):
     assert session.model("pets").classes == ("cat", "dog")
     assert menu["imagenet"] == "imagenet"
     (tmp_path / "pets.safetensors").unlink()
-    assert "no model 'pets'" in refusal(lambda: session.model("pets"))
+    assert session.model("pets").classes == ("cat", "dog")  # one that is open stays open
+    assert "pets" not in session.model_names()
+    assert "no model 'pets'" in refusal(lambda: Session(menu).model("pets"))
 
 
 def test_what_is_kept_is_shared_without_being_asked_for(nowhere, tmp_path):
