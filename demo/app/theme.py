@@ -54,7 +54,13 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
 @media (max-width: 760px) {
   .gradio-container main.fillable { padding: 12px !important; }
   .tab-wrapper button { padding: 0 6px !important; font-size: 13px !important; }
+  /* photograph and menus in a strip above the maps, the other controls below them */
   #stage { order: -1; min-width: 100% !important; }
-  #controls { min-width: 100% !important; }
+  #controls { display: contents; }
+  #controls > * { flex: 1 1 100% !important; }
+  #controls > #photo { order: -2; flex: 0 0 124px !important; min-width: 0 !important; height: 168px !important; }
+  #controls > .form:has(#class) { order: -2; flex: 1 1 0 !important; min-width: 0 !important; flex-wrap: nowrap; }
+  :is(#class, #method) { padding: 8px 10px !important; min-width: 0 !important; }
+  #photo button .wrap { min-height: 0; font-size: 12px; line-height: 1.3; }
 }
 """
