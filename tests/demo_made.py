@@ -42,6 +42,17 @@ def open_tab(browse, app, width=1280, scheme="light", tab="Train", apart=False):
     return page
 
 
+def guided(page, tab, box):
+    """A tab without images says what will happen, and shows a finished example at one click."""
+    assert page.locator(f"#{tab}-guide .steps svg:visible").count() == 4
+    assert "birds.zip" in page.locator(f"#{tab}-guide pre").inner_text()
+    label, icon = (page.locator(f"{box} {part}").first.bounding_box() for part in ("label", ".icon-wrap"))
+    assert label["y"] + label["height"] <= icon["y"]
+    page.locator(f"#{tab}-example > button").click()
+    page.wait_for_selector(f"#{tab}-example table")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def until(true):
     """Waits ten seconds at most for something to become true."""
     for _ in range(100):

@@ -50,11 +50,24 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
   inset: auto 0 0 !important; max-width: none !important; border: 0 !important; border-radius: 0 !important;
   white-space: normal !important; opacity: 1 !important; line-height: 1.3; max-height: 4.6em; overflow-wrap: anywhere;
 }
-#evaluate-forest { max-width: 420px; background: white; }
+.forest { max-width: 420px; background: white; }
+/* the label must not lie on the icon */
+.upload > button { padding-top: 26px; }
+.upload > button .wrap { min-height: 0; padding: 0; line-height: 1.35; }
+/* there are images, or some on their way, when the preview says more than its first sentence */
+:is(#train-stage, #evaluate-stage):not(:has(:is(#preview, #evaluate-preview) .report > .quiet:only-child)) .guide {
+  display: none;
+}
 @media (max-width: 760px) {
   .gradio-container main.fillable { padding: 12px !important; }
   .tab-wrapper button { padding: 0 6px !important; font-size: 13px !important; }
+  /* photograph and menus in a strip above the maps, the other controls below them */
   #stage { order: -1; min-width: 100% !important; }
-  #controls { min-width: 100% !important; }
+  #controls { display: contents; }
+  #controls > * { flex: 1 1 100% !important; }
+  #controls > #photo { order: -2; flex: 0 0 124px !important; min-width: 0 !important; height: 168px !important; }
+  #controls > .form:has(#class) { order: -2; flex: 1 1 0 !important; min-width: 0 !important; flex-wrap: nowrap; }
+  :is(#class, #method) { padding: 8px 10px !important; min-width: 0 !important; }
+  #photo button .wrap { min-height: 0; font-size: 12px; line-height: 1.3; }
 }
 """

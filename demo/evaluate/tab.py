@@ -52,6 +52,7 @@ def build(page: Page) -> None:
                 "Your images will be described here before they are measured.", "images to measure",
                 "evaluate-preview", "evaluate-samples",
             )  # fmt: skip
+            layout.guide("evaluate", FIGURES["forest"])
     _wire_data(handlers, on, page.tab)
     gauge = "gauge_outcome gauge_words gauge_figure gauge_files"
     results = f"{gauge} summary forest protocol command group by_method {VIEW} {' '.join(FILES)}"
@@ -118,7 +119,7 @@ def _outcome() -> Widgets:
         on["summary"] = Report(label="verdict", elem_id="evaluate-verdict")
         on["forest"] = gr.Image(
             label="What differs", show_label=False, alt_text=FIGURES["forest"], type="filepath", interactive=False,
-            visible=False, buttons=["download", "fullscreen"], elem_id="evaluate-forest",
+            visible=False, buttons=["download", "fullscreen"], elem_id="evaluate-forest", elem_classes="forest",
         )  # fmt: skip
         with gr.Accordion("Every metric, with its intervals, curves and images", open=False, elem_id="evaluate-full"):
             with gr.Row(elem_id="evaluate-choice"):

@@ -38,8 +38,9 @@ def build(page: Page) -> None:
             on |= _running()
             on |= _outcome()
             on |= layout.preview_area(
-                "Your classes will be listed here before anything is trained.", "images", "preview", "samples"
+                "No images yet. This is what happens once you bring some:", "images", "preview", "samples"
             )
+            layout.guide("train")
     _wire_data(handlers, on)
     results = "loss accuracy recalled result differing command checkpoint heads card model user_examples"
     layout.wire_job(on, handlers, handlers.train, _settings_of(on), results, ("train", "stop", "discard"))
@@ -52,9 +53,7 @@ def _sources(limits: Limits) -> Widgets:
         on |= layout.zip_tab("zip")
         with gr.Tab("Class by class"):
             on["class_name"] = gr.Textbox(label="Class name", max_lines=1, max_length=100, elem_id="class-name")
-            on["class_files"] = gr.File(
-                label="Its pictures", file_count="multiple", file_types=["image"], height=130, elem_id="class-files"
-            )
+            on["class_files"] = layout.upload("Its pictures", "image", "class-files", "multiple")
             with gr.Row():
                 on["add"] = gr.Button("Add class", size="sm", elem_id="add-class")
                 on["remove"] = gr.Button("Remove all", size="sm", elem_id="remove-classes")

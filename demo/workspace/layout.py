@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gradio as gr
 
 from ..compare.page import Page
+from ..components.canvas import STATIC
 from ..components.inputs import endpoint, named_outputs
 from ..components.report import Report, ReportData, text
 from ..server import permissions
@@ -39,11 +41,17 @@ def gallery(label: str, elem_id: str, visible: bool = False) -> gr.Gallery:
     )  # fmt: skip
 
 
+def upload(label: str, kind: str, elem_id: str, count: str = "single") -> gr.File:
+    """A box for files; its label stands above its icon (app/theme.py)."""
+    return gr.File(
+        label=label, file_types=[kind], file_count=count, height=150, elem_id=elem_id, elem_classes="upload"
+    )  # fmt: skip
+
+
 def zip_tab(elem_id: str) -> Widgets:
     """A tab for a zip."""
     with gr.Tab("A zip"):
-        label = "Zip with a folder for each class"
-        return {"zip": gr.File(label=label, file_types=[".zip"], height=130, elem_id=elem_id)}
+        return {"zip": upload("Zip with a folder for each class", ".zip", elem_id)}
 
 
 def folder_tab(info: str, elem_id: str, button_id: str) -> Widgets:
@@ -87,6 +95,25 @@ def preview_area(sentence: str, label: str, report_id: str, gallery_id: str) -> 
         "preview": Report(nothing, label=label, elem_id=report_id),
         "samples": gallery("One image of each class", gallery_id),
     }
+
+
+def guide(tab: str, figure: str | None = None) -> None:
+    """What will happen, what a zip looks like, and a finished example, with its `figure` where that is described.
+
+    app/theme.py hides it once there are images; scripts/finished_example.py makes the example.
+    """
+    with gr.Column(elem_id=f"{tab}-guide", elem_classes="guide"):
+        html, css = ((STATIC / "guide" / name).read_text(encoding="utf-8") for name in (f"{tab}.html", "guide.css"))
+        gr.HTML(html, css_template=css, apply_default_css=False, elem_id=f"{tab}-steps")
+        with gr.Accordion("A finished example: the sample set", open=False, elem_id=f"{tab}-example"):
+            found = json.loads((STATIC / "guide" / "example.json").read_text(encoding="utf-8"))
+            Report(ReportData(blocks=found[tab]), label="example", elem_id=f"{tab}-example-report")
+            if figure:
+                gr.Image(
+                    STATIC / "guide" / "forest.svg", label="What differs", show_label=False, alt_text=figure,
+                    buttons=[], interactive=False, type="filepath", elem_id=f"{tab}-example-figure",
+                    elem_classes="forest",
+                )  # fmt: skip
 
 
 def wire_sources(

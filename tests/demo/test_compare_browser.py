@@ -66,6 +66,12 @@ def test_the_page_opens_on_a_comparison(page, scheme):
     assert boxes[0]["y"] == boxes[1]["y"]
     assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if page.viewport_size["width"] == 390:  # what is asked comes before the answer
+        photo, chosen, method = (page.locator(f"#{name}").bounding_box() for name in ("photo", "class", "method"))
+        assert photo["x"] + photo["width"] < chosen["x"]
+        assert photo["y"] - 1 <= chosen["y"] < method["y"]
+        assert max(box["y"] + box["height"] for box in (photo, method)) < page.locator("#stage").bounding_box()["y"]
+        assert photo["height"] < 200
     SHOTS.mkdir(exist_ok=True)
     width = page.viewport_size["width"]
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from demo_made import HITS, SHOTS, until
+from demo_made import HITS, SHOTS, guided, until
 from gradio_client import Client, handle_file
 
 from demo.workspace import jobs
@@ -46,7 +46,9 @@ def unfold(page):
 def test_from_a_zip_to_the_table_and_names_are_only_text(visit, stayed, colours, child, tmp_path, width, scheme):
     child.setenv("FAKE_GATE", str(tmp_path / "gate"))
     page = stayed if scheme == "light" else visit(width, scheme)
+    guided(page, "evaluate", "#evaluate-zip")
     bring(page, colours)
+    assert not page.locator("#evaluate-guide").is_visible()
     assert "Localisation is left out" in page.locator("#evaluate-preview").inner_text()
     assert HITS in page.locator("#evaluate-samples").inner_text()
     page.locator("#evaluate-preview summary").first.click()

@@ -4,7 +4,7 @@ from functools import partial
 
 import gradio as gr
 import pytest
-from demo_made import HITS, SHOTS, until
+from demo_made import HITS, SHOTS, guided, until
 from gradio_client import Client, handle_file
 from toys import coloured, small_model
 
@@ -38,7 +38,9 @@ def compared(page):
 def test_from_a_zip_to_both_heads_and_names_are_only_text(visit, stayed, colours, width, scheme):
     page = stayed if scheme == "light" else visit(width, scheme)
     assert "A zip may have up to" in page.locator("#limits").inner_text()
+    guided(page, "train", "#zip")
     bring(page, colours)
+    assert not page.locator("#train-guide").is_visible()
     assert HITS in page.locator("#preview").inner_text()
     assert HITS in page.locator("#samples").inner_text()
     page.screenshot(path=SHOTS / f"train-{width}-preview.png", full_page=True)
