@@ -49,7 +49,8 @@ def frames(page: Page) -> list[Image.Image]:
         )
         page.wait_for_timeout(120)
         shot = page.locator("#compare .frames").screenshot()
-        out.append(Image.open(io.BytesIO(shot)).convert("RGB").resize((720, 720 * 560 // 930)).quantize(96))
+        picture = Image.open(io.BytesIO(shot)).convert("RGB")
+        out.append(picture.resize((720, round(720 * picture.height / picture.width))).quantize(96))
     return out
 
 
