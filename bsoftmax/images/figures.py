@@ -99,7 +99,7 @@ def figure(
 ) -> Figure:
     """Draws images and maps side by side, one column of a paper wide, or two with four maps or more.
 
-    M = SCALES[scale](enlarge(S)) in [0, 1], resized to the whole image, coloured and overlaid. `signed` always has a
+    M = SCALES[scale] of enlarge(S), in [0, 1], resized to the whole image, coloured and overlaid. `signed` always has a
     diverging colour map. With `tau`, boxes of the rectified map are drawn, whatever the scale. Strings are verbatim.
     Raises ValueError for no maps, maps not [P,Q] or not finite, and as render does.
     """
