@@ -63,12 +63,13 @@ def write_gif(
     if path.suffix.lower() != ".gif":
         raise ValueError(f"Expected a file name that ends in .gif, got {path.name!r}.")
     shares = np.sin(np.linspace(0, np.pi, FRAMES)) ** 2
-    frames = []
-    for n, t in enumerate(shares):
+    out = []
+    for n, t in enumerate(shares[: FRAMES // 2]):
         part = scaled_by(distortion, float(t))
-        frames.append(_frame(image, distort(view, k, method, part), part))
+        out.append(_frame(image, distort(view, k, method, part), part))
         if tick:
-            tick(n + 1, len(shares))
+            tick(n + 1, FRAMES // 2)
+    frames = [*out, *reversed(out)]  # the way back shows the same
     with atomic_open(path) as file:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0)
     return path

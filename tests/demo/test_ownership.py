@@ -78,6 +78,8 @@ def test_files_outside_of_the_cache_are_never_removed(tmp_path):
 @pytest.mark.browser
 def test_a_closed_tab_leaves_no_file_and_no_features(browse, app, session, tmp_path):
     """The photograph, what was drawn from it, the zip and the thumbnails: their addresses answer no more."""
+    others = set(files.FILES._uses)
+    left = lambda: [use for name, use in files.FILES._uses.items() if name not in others and not use.permanent]
     photo = tmp_path / "mine.png"
     read_rgb(LION, 300).rotate(3).save(photo)
     page = browse(app.local_url, "#compare [data-ready]")
@@ -90,15 +92,15 @@ def test_a_closed_tab_leaves_no_file_and_no_features(browse, app, session, tmp_p
     page.set_input_files("#sources input[type=file]", zip_of_colours(tmp_path, 4, "red"))
     page.wait_for_selector("#preview table")
     page.wait_for_timeout(500)
-    mine = [use for use in files.FILES._uses.values() if not use.permanent]
+    mine = left()
     analyses = len(session._analyses._values)
     assert len(mine) >= 5
     page.close()
     for _ in range(200):
-        if not [use for use in files.FILES._uses.values() if not use.permanent]:
+        if not left():
             break
         time.sleep(0.1)
-    assert not [use for use in files.FILES._uses.values() if not use.permanent]
+    assert not left()
     assert len(session._analyses._values) < analyses
     own = [url for url in fetched if "mine" in url or "maps" in url]
     assert own

@@ -20,7 +20,7 @@ def choose_score_cam(page):
 
 
 def emptied(session):
-    for _ in range(300):
+    for _ in range(900):  # it looks whether it is wanted after every chunk of passes, in a lane of low priority
         if not session.slow._tickets:
             return
         time.sleep(0.1)
