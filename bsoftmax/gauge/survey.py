@@ -121,7 +121,8 @@ def head_numbers(model: DualBranch) -> Row:
 def map_effect(model: DualBranch, images: Sequence[Path]) -> Row:
     """What the class-mean row does to the maps of the class predicted, over photographs; {} without any.
 
-    `spearman`: median rank correlation of the maps before and after centring, unclamped, by CAM or else Grad-CAM;
+    `spearman`: median rank correlation of the maps before and after centring, unclamped, by CAM or else Grad-CAM, over
+    the photographs whose map is not constant (that of a row of zeros is), absent where all are;
     `blank` and `blank_centred`: percent of them with nothing above 0. The trunk runs once a photograph.
     """
     if not images:
@@ -133,10 +134,9 @@ def map_effect(model: DualBranch, images: Sequence[Path]) -> Row:
         own, centred = (methods.class_map(view.evidence(s, k), method, False)[0] for s in ("softmax", "centred"))
         found.append((spearman(own, centred), 100.0 * render.is_blank(own), 100.0 * render.is_blank(centred)))
     correlation, blank, blank_centred = np.array(found).T
-    return {
-        "method": method, "spearman": float(np.median(correlation)), "blank": float(blank.mean()),
-        "blank_centred": float(blank_centred.mean()),
-    }  # fmt: skip
+    defined = correlation[np.isfinite(correlation)]
+    row: Row = {"method": method, "blank": float(blank.mean()), "blank_centred": float(blank_centred.mean())}
+    return row | ({"spearman": float(np.median(defined))} if defined.size else {})
 
 
 def write(found: Mapping[str, Any], out: Path) -> list[Path]:
