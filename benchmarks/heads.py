@@ -12,6 +12,7 @@ rows at the optimum of Eq. 12, is the same for every head. A killed run resumes.
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def heads_table(found):
              "blank maps %", "blank, centred %"]  # fmt: skip
     return timing.table(heads, [
         (MADE[key].title, MADE[key].source, f"{one['share']:.2f}", f"{one['bias_mean']:+.2f}", f"{one['top1']:.1f}",
-         f"{one.get('spearman', float('nan')):+.2f}", f"{one['blank']:.0f}", f"{one['blank_centred']:.0f}") for key, one in found.items()
+         f"{one.get('spearman', math.nan):+.2f}", f"{one['blank']:.0f}", f"{one['blank_centred']:.0f}")
+        for key, one in found.items()
     ])  # fmt: skip
 
 
