@@ -21,8 +21,8 @@ QUESTIONS = {"evaluate": "Who is right?", "gauge": "How far off centre may this 
 FIGURE, ALL_FILES = "gauge.png", "gauge.zip"
 READ = (
     "The head's rows are moved by one vector, the same for every class, so that no probability changes. Softmax's own "
-    "map is orange and red; the branch and the centred rows stand still. Where the red curve falls below the blue one, "
-    "the branch pays. The dotted line is where this head itself stands."
+    "map is red (clamped: orange); the branch and the centred rows stand still. Where the red curve is worse than the "
+    "blue one, the branch pays. The dotted line is where this head itself stands."
 )
 
 
