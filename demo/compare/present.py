@@ -87,7 +87,7 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
             cells.append({"source": source, "map": len(maps) - 1, "note": ""})
         note = f"= {', '.join(METHODS[m].label for m in same)}, by construction" if same else ""
         rows.append({"method": key, "label": method.label, "class_free": method.class_free, "cells": cells})
-        rows[-1] |= {"note": note, "same": same}
+        rows[-1]["note"] = note
     titles = [SOURCES[source].title for source in analysis.sources]
     return Presented(np.stack(maps), {**_context(analysis, k, rows[0]["method"]), "rows": rows, "columns": titles})
 

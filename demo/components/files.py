@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,17 @@ def write_to_cache(name: str, write: Callable[[Path], Any]) -> str:
         path = Path(folder) / name
         write(path)
         return copy_to_cache(path)
+
+
+def zip_to_cache(name: str, files: Iterable[str]) -> str:
+    """A zip of some files, under their names, in Gradio's cache."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                archive.write(file, Path(file).name)
+
+    return write_to_cache(name, write)
 
 
 def bytes_to_cache(name: str, data: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import gradio as gr
 
 from bsoftmax.gauge import report
 
-from ..components.files import copy_to_cache, write_to_cache
+from ..components.files import copy_to_cache, zip_to_cache
 from ..components.report import Block, ReportData, listed, text
 from .plan import EvalSettings
 from .progress import EvalProgress
@@ -53,7 +52,7 @@ def shown(done: dict[str, Any]) -> dict[str, Any]:
     return {
         "gauge_outcome": gr.Column(visible=True), "gauge_words": ReportData(blocks=_blocks(found)),
         "gauge_figure": gr.Image(value=copy_to_cache(files[FIGURE])),
-        "gauge_files": gr.DownloadButton(value=write_to_cache(ALL_FILES, lambda path: _zip(path, done["files"]))),
+        "gauge_files": gr.DownloadButton(value=zip_to_cache(ALL_FILES, done["files"])),
     }  # fmt: skip
 
 
@@ -62,9 +61,3 @@ def _blocks(found: dict[str, Any]) -> list[Block]:
     notes = [text(note, "quiet") for note in found["notes"]]
     part = [] if found["complete"] else [text(f"Stopped early: {found['n']:,} of {found['asked']:,} images.")]
     return [text(first, "strong"), listed("", others), *part, *notes, text(READ, "quiet")]
-
-
-def _zip(path: Path, files: Sequence[str]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            archive.write(file, Path(file).name)

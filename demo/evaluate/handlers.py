@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from bsoftmax.evaluation.metrics import find
 from bsoftmax.models import zoo
 
 from ..compare.present import method_choices
-from ..components.files import copy_to_cache, gallery_items, write_to_cache
+from ..components.files import copy_to_cache, gallery_items, zip_to_cache
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
 from ..server.schemas import index_of
@@ -142,7 +141,7 @@ class EvaluateHandlers(JobHandlers):
         evaluation = outcome.evaluation
         shown = [path for path in done["files"] if Path(path).name in (FOREST, *FILES)]
         files = {Path(path).name: copy_to_cache(path) for path in shown}
-        files[ALL_FILES] = write_to_cache(ALL_FILES, lambda path: _zip(path, done["files"]))
+        files[ALL_FILES] = zip_to_cache(ALL_FILES, done["files"])
         group, methods = evaluation.groups()[0], evaluation.methods()
         method = method if method in [key for _, key in methods] else methods[0][1]
         return {
@@ -213,13 +212,6 @@ class EvaluateHandlers(JobHandlers):
         shown = outcome.shown.get(which, [])
         photo = copy_to_cache(shown[index_of(event.index, shown)])
         return self.open_in_compare(outcome.model, visitor(request), photo, outcome.method)
-
-
-def _zip(path: Path, files: Sequence[str]) -> None:
-    """All files of an evaluation in one."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            archive.write(file, Path(file).name)
 
 
 def _holdout_words(workspace: Workspace) -> list[str]:
