@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,9 @@ class _Extraction:
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.glob(".*"):
-                if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another rank has just renamed it
+                    if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                        path.unlink()
             files.write_text(self.folder / "manifest.json", json.dumps(self.manifest, indent=1))
 
     def check_space(self, passes: int) -> None:

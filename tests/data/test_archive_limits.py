@@ -3,7 +3,6 @@
 import errno
 import os
 import struct
-import time
 import zipfile
 import zlib
 from dataclasses import replace
@@ -64,11 +63,10 @@ def test_the_zip_may_not_be_larger_than_the_limit(tmp_path, work):
     assert "at most 100 bytes" in refused(path, work, replace(LIMITS, zip_bytes=100))
 
 
-def test_a_hundred_thousand_entries_are_refused_by_the_table_of_contents(tmp_path, work):
+def test_a_hundred_thousand_entries_are_refused_by_the_table_of_contents(tmp_path, work, monkeypatch):
     path = many(tmp_path / "a.zip", 100_000, lambda n: f"cat/{n}.png")
-    start = time.process_time()
+    monkeypatch.setattr(zipfile, "ZipInfo", lambda *a: pytest.fail("no entry may be parsed"))
     assert "at most 80,000 entries, found 100,000" in refused(path, work)
-    assert time.process_time() - start < 5
 
 
 def test_a_table_of_contents_too_large_is_not_even_read(tmp_path, work):
@@ -81,10 +79,8 @@ def test_thirty_thousand_classes_are_refused_before_anything_is_unpacked(tmp_pat
         for n in range(30_000):
             archive.writestr(zipfile.ZipInfo(f"class {n}/0.png"), b"x")
     monkeypatch.setattr(archives, "_inflate", lambda *a: pytest.fail("nothing may be unpacked"))
-    start = time.process_time()
     message = refused(tmp_path / "a.zip", work, kind=DataError)
     assert "at most 1,000 class folders, found 30,000" in message
-    assert time.process_time() - start < 5
 
 
 def test_more_images_than_the_limit_are_refused_before_anything_is_unpacked(tmp_path, work, monkeypatch):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from pictures_made import RED, WHITE, encode, pixels, png, swapped_profile
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bsoftmax.images.read import MAX_PIXELS, SUFFIXES, ImageError, read_rgb
 
@@ -126,14 +125,16 @@ def test_side_keeps_the_aspect_and_never_enlarges(size, wanted, form):
     assert read_rgb(encode(Image.new("RGB", size), form), side=1024).size == wanted
 
 
-def test_twenty_megapixels_are_reduced_fast():
+def test_twenty_megapixels_are_decoded_at_half_their_size(monkeypatch):
+    filtered, thumbnail = [], Image.Image.thumbnail
+    monkeypatch.setattr(
+        Image.Image, "thumbnail", lambda self, *a, **k: filtered.append(self.size) or thumbnail(self, *a, **k)
+    )
     ramp = np.linspace(0, 255, 5480, dtype=np.uint8)[None, :, None]
     data = encode(Image.fromarray(np.broadcast_to(ramp, (3650, 5480, 3)).copy()), "JPEG")
-    start = time.process_time()
     got = read_rgb(data, side=1024)
-    seconds = time.process_time() - start
     assert got.size == (1024, 682)
-    assert seconds < 2, f"{seconds:.1f} s of CPU"
+    assert filtered == [(2740, 1825)]
     np.testing.assert_allclose(np.asarray(got)[300, ::100, 0], np.linspace(0, 255, 1024)[::100], atol=4)
     assert read_rgb(data).size == (5480, 3650)
 
@@ -156,15 +157,14 @@ def test_forty_megapixels_are_the_limit():
     ids=["3600 Mpx header", "169 Mpx header", "largest header", "169 Mpx in full"],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_bombs_are_refused_before_decoding(data):
+def test_bombs_are_refused_before_decoding(data, monkeypatch):
     assert len(data) < 100_000
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("nothing may be decoded"))
     tracemalloc.start()
-    start = time.process_time()
     message = refusal(data)
-    seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "megapixels" in message
-    assert seconds < 0.5
     assert peak < 5e6
 
 

@@ -77,7 +77,7 @@ def launch(folder, launcher, forks):
     command = [*forks, *LAUNCHERS[launcher], *forks[2:], str(prepare(folder, out)), str(folder), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     return out
 
 

@@ -203,6 +203,12 @@ def test_two_threads_at_one_folder_do_not_hurt_each_other(folders, model, tmp_pa
     assert not list(tmp_path.glob("*/.*"))
 
 
+def test_a_file_that_another_rank_renames_while_the_folder_is_listed_is_no_error(folders, model, tmp_path):
+    folder = tmp_path / exact(model, folders, tmp_path).key
+    (folder / ".000000.new").symlink_to(folder / "renamed")  # listed, and yet not there
+    assert len(exact(model, folders, tmp_path).labels) == len(folders)
+
+
 def test_what_a_killed_process_left_is_removed_when_it_is_old(folders, model, tmp_path):
     folder = tmp_path / exact(model, folders, tmp_path).key
     old, new = folder / ".000000.old", folder / ".000000.new"
