@@ -7,7 +7,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,13 +62,11 @@ class SlowLane:
         future = self._pool.submit(contextvars.copy_context().run, job)  # Gradio's progress bar is in the context
         try:
             while not wait([future], POLL).done:
-                if ticket.stopped:
-                    future.cancel()
-                elif ahead := self._ahead(ticket):
+                if ticket.stopped and future.cancel():  # `wait` would go on until the one ahead has ended
+                    raise StoppedError("Stopped.")
+                if ahead := self._ahead(ticket):
                     waiting(ahead)
             return future.result()
-        except CancelledError:
-            raise StoppedError("Stopped.") from None
         finally:
             ticket.stopped = True  # also when the visitor's own thread is interrupted
             with self._lock:
