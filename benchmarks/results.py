@@ -24,7 +24,7 @@ from bsoftmax.evaluation.run import evaluate
 from bsoftmax.images.export import save_figure
 from bsoftmax.reports import plots, small_tables, text, verdicts, write_tables
 from bsoftmax.reports.tables import contrast_table
-from bsoftmax.reports.verdict import caution, outcome
+from bsoftmax.reports.verdict import caution, excludes_zero, outcome
 from bsoftmax.training import run as run_module
 from bsoftmax.training.job import TrainRun
 
@@ -87,7 +87,8 @@ def said(found, question, name):
     word = outcome(cell, name)
     if word == "no difference":
         value, ends = text.interval(cell, name, "+").split(" ", 1)
-        return f"not certainly different ({value} points {ends})"
+        words = "not confirmed by Holm's correction" if excludes_zero(cell) else "not certainly different"
+        return f"{words} ({value} points {ends})"
     sign = 1 if cell["value"] > 0 else -1
     low, high = sorted((sign * cell["low"], sign * cell["high"]))
     value, ends = text.interval({"value": abs(cell["value"]), "low": low, "high": high}, name).split(" ", 1)
