@@ -4,7 +4,7 @@ Protocol: that of `bsoftmax evaluate`, printed under every table. Localisation o
 class); fidelity on wild20/val, class by class at most `--limit` of them, predicted class (the bundled branch's pull and
 rank were chosen on the same photographs, by other numbers); both on cub10's test split with a branch trained on its
 train split by the defaults; Deletion and Insertion on few of the first. A killed run resumes from the records and the
-trained model in `--work`: with them, and the `--sources` they were measured with, nothing is measured again.
+trained model in `--work`: with them nothing is measured again.
 
     python benchmarks/results.py ../shared/data --work runs/results [--workers 2]
 """
@@ -29,7 +29,7 @@ from bsoftmax.training import run as run_module
 from bsoftmax.training.job import TrainRun
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAPER, CLAMP, UNCLAMPED, CLAMPED, ODDS = list(CONTRASTS)[:5]
+PAPER, CLAMP, UNCLAMPED, CLAMPED, ODDS, CENTRED = MAIN = list(CONTRASTS)[:6]
 PLACES, DROP = "gt_loc", "average_drop"
 SHOWN = {
     "places": ("gt_loc", "top1_loc", "max_box_acc", "max_box_acc_v2", "pointing"),
@@ -61,7 +61,7 @@ def trained(data, work):
 
 def runs(options, data, work):
     """The evaluation of every section."""
-    base = EvalRun("", work, cache=work / "cache", sources=options.sources and tuple(options.sources.split(",")))
+    base = EvalRun("", work, cache=work / "cache")
     boxes = replace(base, data=str(data / "wild20-boxes"), metrics=("localization",), called="wild20-boxes")
     fidelity = replace(base, data=str(data / "wild20" / "val"), metrics=("fidelity",), limit=options.limit,
                        called="wild20/val")  # fmt: skip
@@ -112,7 +112,7 @@ def sentences(found):
         f"{said(boxes, PAPER, PLACES)} at finding boxes (GT-known Loc, {boxes['n']} photographs of wild20-boxes) and "
         f"{said(drop, PAPER, DROP)} at fidelity (Average Drop, {drop['n']} of wild20/val).",
         f"**The clamp alone**, on the softmax head's own weights, is {both(CLAMP)}; **log-odds**, which need no "
-        f"training, are, clamped, {both(ODDS)}.",
+        f"training, are, clamped, {both(ODDS)}, and **centred rows**, which need none either, {both(CENTRED)}.",
         f"**The branch against the softmax head** is, neither clamped, {both(UNCLAMPED)}; both clamped, "
         f"{both(CLAMPED)}.",
         f"**On birds** ({birds['n']} test images of cub10, heads trained there) the paper's step is "
@@ -125,10 +125,10 @@ def sentences(found):
 
 
 def small_table(found):
-    """A row a question: boxes and fidelity on both sets."""
+    """A row for each of the first six questions: boxes and fidelity on both sets."""
     shown = [("boxes", PLACES), ("fidelity", DROP), ("cub10", PLACES), ("cub10", DROP)]
     heads = ["what changes", *(f"{found[key]['data']['source']}: {text.title(name)}" for key, name in shown)]
-    asked = [q for q in CONTRASTS if any(c["question"] == q for c in found["boxes"]["contrasts"])]
+    asked = [q for q in MAIN if any(c["question"] == q for c in found["boxes"]["contrasts"])]
     rows = []
     for question in asked:
         cells = [difference(found[key], question, name) for key, name in shown]
@@ -225,7 +225,6 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
     parser.add_argument("--limit", type=int, default=250)
     parser.add_argument("--curves", type=int, default=16)
-    parser.add_argument("--sources", help="of the columns, with commas between; default: all the model has")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     data, work = options.data.resolve(), options.work.resolve()
