@@ -1,7 +1,6 @@
 """The texts of the page as they stand in its sources: what must be in every catalogue, and what may be."""
 
 import ast
-import re
 
 from paths import ROOT
 
@@ -63,12 +62,11 @@ def of_demo():
 
 
 def example():
-    """The texts of the finished example."""
-    text = (STATIC / "guide" / "example.json").read_text(encoding="utf-8")
-    return {ast.literal_eval(match) for match in re.findall(r'"(?:[^"\\\n]|\\.)*"', text)}
+    """The finished example, as it stands."""
+    return (STATIC / "guide" / "example.json").read_text(encoding="utf-8")
 
 
 def everything():
-    """Every string in the sources, without the names of fields."""
-    found = {normal(text) for tree in TREES.values() for text in literals(tree)}
-    return found | {normal(text) for text in static()} | example()
+    """Every string in the sources, and every line of one, without the names of fields and the marks of Markdown."""
+    found = {normal(text) for text in [*static(), *(text for tree in TREES.values() for text in literals(tree))]}
+    return found | {line.lstrip("#- ") for text in found for line in text.split("\n")}

@@ -16,8 +16,7 @@ DEFAULT = "en"
 FOLDER = Path(__file__).parent
 LANGUAGES = {DEFAULT: "English", "ko": "한국어"}
 FIELD = re.compile(r"\{(\w+)(?:[!:][^{}]*)?\}")  # of a template, with its format
-SENTENCES = ("why", "reason")  # fields that are sentences themselves
-LITERAL = 8  # letters that a template must have besides its fields to be recognised in a sentence
+LITERAL = 18  # letters that a template must have besides its fields to be recognised in a sentence
 WORD = re.compile(r"[A-Za-z]{2}")
 BEGIN = 4  # letters by which templates are looked up
 NUMBERED = re.compile(r"(.*\D) ([-+\N{MINUS SIGN}]?[\d.,]+)", re.DOTALL)  # "logit 3.21"
@@ -46,8 +45,8 @@ def translations(language: str) -> NullTranslations:
 def translated(text: str, language: str) -> str:
     """A sentence that was made in English, in another language: by its own entry, or by the template that it fits.
 
-    For the sentences of the library's errors, and of the example that the page begins with. What is not in the
-    catalogue stays as it is.
+    For the sentences of errors, of child processes, and of what the page begins with. Fields that are in the catalogue
+    are translated as well; what is not in it stays as it is.
     """
     if language == DEFAULT or not WORD.search(text):
         return text
@@ -55,19 +54,19 @@ def translated(text: str, language: str) -> str:
     if known != text:
         return known
     templates = _templates(language)
-    for pattern, template in [*templates.get(text[:BEGIN], []), *templates.get("", [])]:
-        if match := pattern.fullmatch(text):
+    for fits, template in [*templates.get(text[:BEGIN], []), *templates.get("", [])]:
+        if match := fits.fullmatch(text):
             return _filled(template, match, language)
-    numbered = NUMBERED.fullmatch(text)
-    return f"{translated(numbered[1], language)} {numbered[2]}" if numbered else text
+    if numbered := NUMBERED.fullmatch(text):
+        return f"{translated(numbered[1], language)} {numbered[2]}"
+    if text.endswith("."):
+        return text
+    whole = translated(f"{text}.", language)  # a sentence within another has lost its full stop
+    return text if whole == f"{text}." else whole.removesuffix(".")
 
 
 def _filled(template: str, match: re.Match[str], language: str) -> str:
-    def value(field: re.Match[str]) -> str:
-        words = match[field[1]]
-        return translated(words, language) if field[1] in SENTENCES else words
-
-    return FIELD.sub(value, template)
+    return FIELD.sub(lambda field: translated(match[field[1]], language), template)
 
 
 @cache
@@ -78,17 +77,19 @@ def _templates(language: str) -> dict[str, list[Template]]:
     found: dict[str, list[Template]] = {}
     for english, words in sorted(entries, key=lambda entry: -len(FIELD.sub("", entry[0]))):
         start = "" if "{" in english[:BEGIN] else english[:BEGIN]
-        found.setdefault(start, []).append((_pattern(english), str(words)))
+        found.setdefault(start, []).append((pattern(english), str(words)))
     return found
 
 
-def _pattern(template: str) -> re.Pattern[str]:
+def pattern(template: str) -> re.Pattern[str]:
     """What matches a filled template; a field that comes again must be the same."""
     seen: set[str] = set()
 
     def group(name: str) -> str:
-        again, _ = name in seen, seen.add(name)
-        return f"(?P={name})" if again else f"(?P<{name}>.+?)"
+        if name in seen:
+            return f"(?P={name})"
+        seen.add(name)
+        return f"(?P<{name}>.*?)"
 
     parts = FIELD.split(template)  # literal, name, literal, ...
-    return re.compile("".join(group(p) if n % 2 else re.escape(p) for n, p in enumerate(parts)), re.DOTALL)
+    return re.compile("".join(group(p) if n % 2 else re.escape(p) for n, p in enumerate(parts)))

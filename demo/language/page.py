@@ -10,10 +10,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import sources
@@ -109,7 +108,7 @@ class InLanguage:
         """Collects the page before it is sent."""
         if scope["type"] != "http" or scope["method"] != "GET" or _path(scope) not in PAGES:
             return await self.app(scope, receive, send)
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        query = QueryParams(scope["query_string"])
         language = language_of(Headers(scope=scope), query)
         asked = PARAMETER in query
         if language == DEFAULT and not asked:
