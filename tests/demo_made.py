@@ -23,7 +23,7 @@ HITS = "<img src=x onerror=window.hit=1> ${window.hit=2} {{x}}"  # says so where
 
 SCRIPTS_OF_READOUT = "".join(
     (STATIC / name).read_text(encoding="utf-8")
-    for name in ("components/maps.js", "distort/distort.js", "components/readout.js")
+    for name in ("components/words.js", "components/maps.js", "distort/distort.js", "components/readout.js")
 )
 
 

@@ -24,15 +24,16 @@ LIBRARY = {  # a package of bsoftmax, and those it may import
     "cli": ("paper", "gauge", "reports", "evaluation", "training", "cams", "models", "data", "images", "utils"),
 }
 DEMO = {  # the same for demo, all of which may import bsoftmax
-    "server": (),
-    "components": ("server",),
-    "distort": ("server",),
-    "compare": ("distort", "components", "server"),
-    "methods": ("compare", "distort", "components", "server"),
-    "workspace": ("compare", "components", "server"),
-    "train": ("workspace", "compare", "components", "server"),
-    "evaluate": ("workspace", "compare", "components", "server"),
-    "app": ("evaluate", "train", "workspace", "methods", "compare", "distort", "components", "server"),
+    "language": (),
+    "server": ("language",),
+    "components": ("server", "language"),
+    "distort": ("server", "language"),
+    "compare": ("distort", "components", "server", "language"),
+    "methods": ("compare", "distort", "components", "server", "language"),
+    "workspace": ("compare", "components", "server", "language"),
+    "train": ("workspace", "compare", "components", "server", "language"),
+    "evaluate": ("workspace", "compare", "components", "server", "language"),
+    "app": ("evaluate", "train", "workspace", "methods", "compare", "distort", "components", "server", "language"),
 }
 TOP = {"bsoftmax": {"__init__", "__main__"}, "demo": {"__init__"}}  # modules that lie in no package
 

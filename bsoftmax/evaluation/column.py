@@ -11,6 +11,7 @@ from ..cams import methods as cam_methods
 from ..cams.sources import SOURCES
 from ..cams.sources import find as find_source
 from ..models.dual_branch import DualBranch
+from ..utils.language import gettext as _
 from ..utils.text import quoted
 from .statistics import ALPHA
 
@@ -167,10 +168,11 @@ def multiplicity(families: Sequence[Mapping[str, Any]]) -> str:
     """What the number of comparisons means, in two sentences, for the page and the docs: of a result's "families"."""
     comparisons, alone, together = (sum(f[key] for f in families) for key in ("comparisons", "alone", "together"))
     if not comparisons:
-        return "Nothing is compared here."
-    return (
-        f"Every 95 % interval is right by itself: of the {comparisons:,} differences here about "
-        f"{ALPHA * comparisons:.0f} would leave out 0 by chance if nothing differed, and {alone:,} do. Better and "
-        f"worse are said only of the {together:,} that also pass Holm's correction over all methods and metrics of "
-        "their question, under which the chance of even one false one in a question is at most 5 %."
+        return _("Nothing is compared here.")
+    words = _(
+        "Every 95 % interval is right by itself: of the {n:,} differences here about {chance:.0f} would leave out 0 by "
+        "chance if nothing differed, and {alone:,} do. Better and worse are said only of the {together:,} that also "
+        "pass Holm's correction over all methods and metrics of their question, under which the chance of even one "
+        "false one in a question is at most 5 %."
     )
+    return words.format(n=comparisons, chance=ALPHA * comparisons, alone=alone, together=together)

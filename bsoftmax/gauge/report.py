@@ -11,8 +11,9 @@ from typing import Any
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation.metrics import METRICS
-from ..reports.text import interval_of, protocol_lines, rows_markdown
+from ..reports.text import interval_of, joined, protocol_lines, rows_markdown
 from ..utils.files import write_text
+from ..utils.language import gettext as _
 from . import figure
 from .directions import DIRECTIONS
 
@@ -30,10 +31,11 @@ def write(found: Found, folder: Path) -> list[Path]:
 def verdict(found: Found) -> list[str]:
     """What the sweep says, a sentence each."""
     share = found["head"]["share"]
-    out = [
-        f"On {found['n']:,} images, {METHODS[found['method']].label}; the class-mean row of this head is "
-        f"{share:.1%} of a row's norm (0 for centred rows)."
-    ]
+    words = _(
+        "On {n:,} images, {method}; the class-mean row of this head is {share:.1%} of a row's norm (0 for centred "
+        "rows)."
+    )
+    out = [words.format(n=found["n"], method=METHODS[found["method"]].label, share=share)]
     metric = _leading(found)
     out += [_overtaken(found, name, metric) for name in found["directions"]]
     return [*(sentence for sentence in out if sentence), _unchanged(found)]
@@ -49,26 +51,29 @@ def _overtaken(found: Found, name: str, metric: str) -> str:
                and tuple(c["by"]) == ("sigmoid", True)), None)  # fmt: skip
     if at is None:
         return ""
-    title, what, largest = DIRECTIONS[name].title, METRICS[metric].title, found["sizes"][-1]
+    said = {"direction": _(DIRECTIONS[name].title), "metric": _(METRICS[metric].title)}
+    largest = found["sizes"][-1]
     if at["certain"] is None:
-        return f"{title}: up to {largest:g} row norms the branch is never ahead in {what} beyond its interval."
-    where = f"{at['value']:.2g} [{_size(at['low'], largest)}, {_size(at['high'], largest)}]"
-    return (
-        f"{title}: the branch, clamped, overtakes the unclamped softmax map in {what} at {where} row norms, and from "
-        f"{at['certain']:g} on its lead is larger than its interval."
+        words = _("{direction}: up to {largest:g} row norms the branch is never ahead in {metric} beyond its interval.")
+        return words.format(largest=largest, **said)
+    words = _(
+        "{direction}: the branch, clamped, overtakes the unclamped softmax map in {metric} at {where} row norms, and "
+        "from {certain:g} on its lead is larger than its interval."
     )
+    where = f"{at['value']:.2g} [{_size(at['low'], largest)}, {_size(at['high'], largest)}]"
+    return words.format(where=where, certain=at["certain"], **said)
 
 
 def _size(value: float | None, largest: float) -> str:
-    return f"over {largest:g}" if value is None else f"{value:.2g}"
+    return _("over {largest:g}").format(largest=largest) if value is None else f"{value:.2g}"
 
 
 def _unchanged(found: Found) -> str:
-    still = [SOURCES[key].title.lower() for key in ("log-odds", "centred")]
-    return (
-        f"No probability moved by more than {found['checks']['max_dp']:.0e}; {' and '.join(still)}, which need no "
-        "training, do not move at any size."
+    still = [_(SOURCES[key].title).lower() for key in ("log-odds", "centred")]
+    words = _(
+        "No probability moved by more than {most:.0e}; {sources}, which need no training, do not move at any size."
     )
+    return words.format(most=found["checks"]["max_dp"], sources=joined(still))
 
 
 def markdown(found: Found) -> str:

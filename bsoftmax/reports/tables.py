@@ -10,11 +10,13 @@ from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation import metrics
 from ..evaluation.column import differs
+from ..utils.language import gettext as _
 from .text import (
     Numbers,
     Results,
     column_labels,
     interval_of,
+    joined,
     metric_names,
     number,
     rows_markdown,
@@ -65,8 +67,8 @@ class SmallTable:
 
     def text(self) -> str:
         """For a terminal: a star instead of bold."""
-        heads = [["", *(SOURCES[source].key for source, _ in self.kinds)]]
-        heads.append(["", *("clamped" if clamp else "" for _, clamp in self.kinds)])
+        heads = [["", *(SOURCES[source].key for source, clamp in self.kinds)]]
+        heads.append(["", *("clamped" if clamp else "" for source, clamp in self.kinds)])
         for name, lines in self.rows.items():
             heads.append([title(name), *[""] * len(self.kinds)])
             heads += [[f"  {label}", *(c.text + "*" * c.best for c in cells)] for label, cells in lines]
@@ -82,15 +84,16 @@ def small_tables(results: Results) -> list[SmallTable]:
 def _small(
     results: Results, topic: Topic, names: Sequence[str], groups: Sequence[tuple[list[str], Columns]], notes: list[str]
 ) -> SmallTable:
-    columns = [c for _, mine in groups for c in mine if any(name in c["metrics"] for name in names)]
+    columns = [c for methods, mine in groups for c in mine if any(name in c["metrics"] for name in names)]
     shown = kinds(columns) or [kind_of(columns[0])]
     best = results.get("best", {})
     rows = {name: [_row(methods, mine, name, shown, best) for methods, mine in groups] for name in names}
-    any_best = any(cell.best for lines in rows.values() for _, cells in lines for cell in cells)
+    any_best = any(cell.best for lines in rows.values() for label, cells in lines for cell in cells)
     reach = {name: max(_reach(c["metrics"][name]) for c in columns if name in c["metrics"]) for name in names}
-    widest = " and ".join(f"{number(reach[name], name)} for {metrics.find(name).title}" for name in names)
-    said = f"Means; their 95 % intervals, in results.csv, reach at most this far from them: {widest}."
-    return SmallTable(topic, shown, rows, [BOLD if any_best else NO_BOLD, said, *notes])
+    each = _("{value} for {metric}")
+    far = [each.format(value=number(reach[name], name), metric=_(metrics.find(name).title)) for name in names]
+    said = _("Means; their 95 % intervals, in results.csv, reach at most this far from them: {widest}.")
+    return SmallTable(topic, shown, rows, [_(BOLD if any_best else NO_BOLD), said.format(widest=joined(far)), *notes])
 
 
 def _row(
@@ -100,7 +103,7 @@ def _row(
     by = {kind_of(c): c for c in mine if name in c["metrics"]}
     if METHODS[methods[0]].class_free:  # one map, whatever the source
         cells = [Cell(number(c["metrics"][name]["value"], name)) for c in by.values()]
-        return f"{label}, which knows no class", cells + [Cell("")] * (len(shown) - len(cells))
+        return _("{method}, which knows no class").format(method=label), cells + [Cell("")] * (len(shown) - len(cells))
     return label, [_small_cell(by.get(kind), name, best) for kind in shown]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
 from ..evaluation import metrics
+from ..utils.language import gettext as _
 from ..utils.text import printable
 
 Results = Mapping[str, Any]
@@ -24,7 +25,7 @@ def title(name: str) -> str:
     """A metric's name for a heading; "own" where the source's own confidence is scored."""
     metric = metrics.find(name)
     arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
-    return metric.title + (" (own)" if name.endswith(".own") else "") + arrow
+    return _(metric.title) + (_(" (own)") if name.endswith(".own") else "") + arrow
 
 
 def metric_names(results: Results) -> list[str]:
@@ -35,7 +36,7 @@ def metric_names(results: Results) -> list[str]:
 
 def source_title(source: str, clamp: bool) -> str:
     """A source and its clamp, for a heading."""
-    return SOURCES[source].title + (", clamped" if clamp else "")
+    return _(SOURCES[source].title) + (_(", clamped") if clamp else "")
 
 
 def column_labels(column: Mapping[str, Any]) -> list[str]:
@@ -72,7 +73,7 @@ def interval_of(cell: Numbers, sign: str = "") -> str:
 def joined(words: Iterable[str]) -> str:
     """a, b and c."""
     *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+    return _("{most} and {last}").format(most=", ".join(most), last=last) if most else last
 
 
 def protocol_lines(results: Results) -> list[tuple[str, str]]:

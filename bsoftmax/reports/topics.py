@@ -8,6 +8,7 @@ from typing import Any
 
 from ..cams.methods import METHODS
 from ..cams.sources import SOURCES
+from ..utils.language import gettext as _
 from .text import Results
 
 Kind = tuple[str, bool]  # source and clamp
@@ -92,5 +93,5 @@ def _repeats(methods: Sequence[str], equal: Columns) -> str:
     label = " = ".join(METHODS[method].label for method in methods)
     of = {METHODS[column["method"]].label for column in equal}
     if len(of) == 1 and all(column["clamp"] for column in equal):
-        return f"{label}, clamped or not, is {of.pop()} clamped."
-    return f"Every map of {label} is one of those above."
+        return _("{method}, clamped or not, is {other} clamped.").format(method=label, other=of.pop())
+    return _("Every map of {method} is one of those above.").format(method=label)

@@ -42,6 +42,8 @@ PAPER = """## Paper
 Oh and Noh, *Beyond Softmax: Dual-Branch Sigmoid Architecture for Accurate Class Activation Maps*, BMVC 2025. This is an
 independent implementation, written from the paper. Apache-2.0."""
 
+LINKS = "[English](?lang=en) · [한국어](?lang=ko)"  # for those whose browser asks for another language
+
 
 def build(page: Page) -> None:
     """Lays the tab out, from the registries and the bundled checkpoint's metadata."""
@@ -51,7 +53,7 @@ def build(page: Page) -> None:
     model = page.session.model(zoo.DEFAULT)
     spec = model.spec
     about = f"{spec.trunk} with public ImageNet weights, {len(model.classes)} classes, features from `{spec.layer}`."
-    gr.Markdown(f"## The bundled model\n{about} {branch_sentence(spec.metrics)}\n\n{PAPER}")
+    gr.Markdown(f"## The bundled model\n{about}\n{branch_sentence(spec.metrics)}\n\n{PAPER}\n\n{LINKS}")
 
 
 def branch_sentence(metrics: dict) -> str:

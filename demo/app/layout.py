@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import gradio as gr
 
+from bsoftmax.utils import language
+
 from ..compare import tab as compare_tab
 from ..compare.handlers import Handlers
 from ..compare.page import Page
 from ..components.files import FILES
 from ..evaluate import tab as evaluate_tab
+from ..language.visitor import OfVisitors
 from ..methods import tab as methods_tab
 from ..server import permissions
 from ..server.session import Session
@@ -25,7 +28,8 @@ NEED_DATA = ("Train", "Evaluate")  # left out where training is switched off
 
 
 def build_app(session: Session) -> gr.Blocks:
-    """The whole app around one session."""
+    """The whole app around one session; every visitor is answered in a language of their own."""
+    language.use(OfVisitors())
     limits = permissions.data_limits()
     workspaces = Workspaces() if limits else None
     with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(600, 7200), analytics_enabled=False) as app:

@@ -13,6 +13,7 @@ from bsoftmax.data.limits import LIMITS
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
+from ..language.page import InLanguage
 from ..server import operation, permissions, storage
 from ..server.lost_files import LostFiles
 from ..server.run_folder import write_into_one_folder
@@ -20,6 +21,7 @@ from ..server.session import Session
 from .layout import build_app
 from .theme import CSS, THEME
 
+MIDDLEWARE = [Middleware(LostFiles), Middleware(InLanguage)]
 OPERATION = "BSOFTMAX_OPERATION"  # "on": as --operation
 
 
@@ -54,7 +56,7 @@ def serve(options: Serving | None = None) -> None:
         run_history=False,  # writing every event to the browser's storage makes sliders several times slower
         max_file_size=options.max_upload * 1_000_000 if options.max_upload else LIMITS.zip_bytes,
         server_name=os.environ.get("GRADIO_SERVER_NAME"), server_port=options.port, root_path=options.root_path,
-        prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(LostFiles)]},
+        prevent_thread_lock=True, app_kwargs={"middleware": MIDDLEWARE},
         _frontend=False,  # else it ends where its first answer takes 3 seconds, as on a busy machine
     )  # fmt: skip
     if watched:

@@ -58,6 +58,12 @@ button[role="tab"].selected { color: var(--primary-700) !important; }
 :is(#train-stage, #evaluate-stage):not(:has(:is(#preview, #evaluate-preview) .report > .quiet:only-child)) .guide {
   display: none;
 }
+/* Korean: words are kept whole, in the system's own font */
+:root:lang(ko) {
+  --font: system-ui, -apple-system, "Apple SD Gothic Neo", "Noto Sans KR", "Noto Sans CJK KR", "Malgun Gothic",
+    sans-serif;
+}
+.gradio-container:lang(ko) { word-break: keep-all; overflow-wrap: break-word; font-family: var(--font); }
 @media (max-width: 760px) {
   .gradio-container main.fillable { padding: 12px !important; }
   .tab-wrapper button { padding: 0 6px !important; font-size: 13px !important; }

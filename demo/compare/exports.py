@@ -13,6 +13,8 @@ from bsoftmax.images.figures import Panel, Row, figure
 from bsoftmax.utils.text import quoted
 
 from ..components.files import write_to_cache
+from ..language.catalogue import DEFAULT
+from ..language.visitor import speaking
 from ..server.session import Analysis
 from .classes import readable
 from .present import Presented, present
@@ -24,7 +26,8 @@ def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
     """The comparison as a figure or as raw signed maps with their protocol. Raises ValueError for another kind."""
     if file not in FILES:
         raise ValueError(f"There is no file {quoted(file)}; choose one of {', '.join(FILES)}.")
-    made = present(analysis, k, method, live=False)
+    with speaking(DEFAULT):  # the fonts of figures may lack other letters
+        made = present(analysis, k, method, live=False)
     write = _maps if file.endswith(".npz") else _figure
     return write_to_cache(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))
 

@@ -10,6 +10,7 @@ import gradio as gr
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import Tick
 from bsoftmax.models import zoo
+from bsoftmax.utils.language import gettext as _
 
 from ..components.canvas import MapData, in_text, pack_maps
 from ..components.files import bytes_to_cache, used
@@ -95,14 +96,16 @@ class Handlers:
 
     def computed(
         self, work: Callable[[Tick], T], slow: bool, request: gr.Request | None, progress: gr.Progress,
-        what: str = "masked passes",
+        what: str = "",
     ) -> T:  # fmt: skip
-        """What `work(tick)` returns, in the lane of slow computations or among the quick ones."""
+        """What `work(tick)` returns, in the lane of slow computations or among the quick ones; `what` is counted."""
+        what = what or _("masked passes")
         if not slow:
             with self.session.quick:
                 return work(ticker(progress, what))
         owner = request.session_hash if request else None
-        waiting = lambda ahead: progress((0, 1), desc=f"{ahead} slow computations ahead of yours")  # noqa: E731
+        ahead_of = _("{ahead} slow computations ahead of yours")
+        waiting = lambda ahead: progress((0, 1), desc=ahead_of.format(ahead=ahead))  # noqa: E731
         return self.session.slow.run(owner, work, ticker(progress, what), waiting)
 
     def stop_slow(self, request: gr.Request) -> None:
@@ -143,7 +146,7 @@ class Handlers:
         analysis, k, method, distortion = panel.parse(event._data, self.session)
         work = lambda tick: exports.distorted(analysis, k, method, distortion, kind, tick)  # noqa: E731
         slow = kind == "sweep" or analysis.takes_seconds(method)
-        return self.computed(work, slow, request, progress, "frames")
+        return self.computed(work, slow, request, progress, _("frames"))
 
     @error_notices
     def choose_example(self, event: gr.SelectData) -> str:
@@ -192,6 +195,6 @@ class Handlers:
         )
 
 
-def ticker(progress: gr.Progress, what: str = "masked passes") -> Tick:
-    """A callback that moves the page's progress bar."""
+def ticker(progress: gr.Progress, what: str) -> Tick:
+    """A callback that moves the page's progress bar; `what` is counted."""
     return lambda done, total: progress((done, total), desc=what)

@@ -11,6 +11,7 @@ import torch
 from bsoftmax import METHODS, SOURCES, DualBranch
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.cams.view import Tick
+from bsoftmax.utils.language import gettext as _
 
 from ..distort import panel
 from ..server.session import Analysis
@@ -79,16 +80,16 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
         method, cells = METHODS[key], []
         for source in analysis.sources:
             if analysis.takes_seconds(key) and not slow:
-                cells.append({"source": source, "map": None, "note": "on request"})
+                cells.append({"source": source, "map": None, "note": _("on request")})
                 continue
             with analysis.guard(key):
                 evidence = analysis.view.evidence(source, k)
                 maps.append(cam_methods.class_map(evidence, key, None, tick)[0].numpy())
             cells.append({"source": source, "map": len(maps) - 1, "note": ""})
-        note = f"= {', '.join(METHODS[m].label for m in same)}, by construction" if same else ""
+        note = _("= {methods}, by construction").format(methods=", ".join(METHODS[m].label for m in same))
         rows.append({"method": key, "label": method.label, "class_free": method.class_free, "cells": cells})
-        rows[-1]["note"] = note
-    titles = [SOURCES[source].title for source in analysis.sources]
+        rows[-1]["note"] = note if same else ""
+    titles = [_(SOURCES[source].title) for source in analysis.sources]
     return Presented(np.stack(maps), {**_context(analysis, k, rows[0]["method"]), "rows": rows, "columns": titles})
 
 
@@ -109,7 +110,7 @@ def _column(analysis: Analysis, source: str, k: int, method: str, at: int) -> di
     """One frame: its titles, the places of its maps, its head's answer."""
     entry = SOURCES[source]
     return {
-        "source": source, "title": entry.title, "subtitle": entry.subtitle, "raw": at, "clamped": at + 1,
+        "source": source, "title": _(entry.title), "subtitle": _(entry.subtitle), "raw": at, "clamped": at + 1,
         "clamp_default": entry.clamp, "clamp_applies": not METHODS[method].class_free, **_answer(analysis, source, k),
     }  # fmt: skip
 
@@ -142,8 +143,8 @@ def _answer(analysis: Analysis, source: str, k: int) -> dict[str, Any]:
     return {
         **found(analysis, source),
         "bars": [{"name": readable(classes[j]), "value": p[j].item(), "text": texts[j]} for j in top],
-        "bars_label": SOURCES[source].answer,
-        "score_text": f"{SOURCES[source].score_name} {scores[k]:.2f}",
+        "bars_label": _(SOURCES[source].answer),
+        "score_text": f"{_(SOURCES[source].score_name)} {scores[k]:.2f}",
     }
 
 
@@ -152,15 +153,18 @@ def found(analysis: Analysis, source: str) -> dict[str, Any]:
     if SOURCES[source].branch == "softmax":
         return {}
     logits = analysis.logits[SOURCES[source].branch]
-    count = int((logits >= 0).sum())
-    return {"found": count, "found_text": f"The branch finds {count or 'none'} of its {len(logits)} classes here."}
+    count, classes = int((logits >= 0).sum()), len(logits)
+    words = _("The branch finds {count} of its {classes} classes here.")
+    if not count:
+        words = _("The branch finds none of its {classes} classes here.")
+    return {"found": count, "found_text": words.format(count=count, classes=classes)}
 
 
 def caption(analysis: Analysis, k: int, method: str) -> str:
     """What the frames show and what to look for, and whether the branch finds nothing at all."""
     if analysis.model.sigmoid is None or found(analysis, "sigmoid")["found"]:
         return _what_is_shown(analysis, k, method)
-    return f"{_what_is_shown(analysis, k, method)} {NOTHING}"
+    return f"{_what_is_shown(analysis, k, method)} {_(NOTHING)}"
 
 
 def _what_is_shown(analysis: Analysis, k: int, method: str) -> str:
@@ -169,15 +173,19 @@ def _what_is_shown(analysis: Analysis, k: int, method: str) -> str:
     p = analysis.logits["softmax"].softmax(0)
     name, best = readable(classes[k]), int(p.argmax())
     if METHODS[method].class_free:
-        return f"{METHODS[method].label} asks neither head and no class: it shows where the features vary most."
+        words = _("{method} asks neither head and no class: it shows where the features vary most.")
+        return words.format(method=METHODS[method].label)
     if k != best:
-        return (
-            f"You asked for {name}, which softmax gives {p[k]:.1%}; it answers {readable(classes[best])}. "
-            f"What little speaks for {name} is what lights up."
+        words = _(
+            "You asked for {name}, which softmax gives {p:.1%}; it answers {best}. "
+            "What little speaks for {name} is what lights up."
         )
+        return words.format(name=name, p=p[k], best=readable(classes[best]))
     if analysis.model.sigmoid is None:
-        return f"Where does {name} come from? Left, the raw logit; right, log-odds, which no common shift can move."
-    return (
-        f"One photograph, one pass: left, what raises the softmax logit of {name}; "
-        f"right, what the sigmoid branch counts as evidence for {name}."
+        words = _("Where does {name} come from? Left, the raw logit; right, log-odds, which no common shift can move.")
+        return words.format(name=name)
+    words = _(
+        "One photograph, one pass: left, what raises the softmax logit of {name}; "
+        "right, what the sigmoid branch counts as evidence for {name}."
     )
+    return words.format(name=name)

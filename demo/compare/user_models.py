@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from bsoftmax.utils.language import gettext as _
+
 from ..components.files import used
 from ..components.inputs import Menu, error_notices, visitor
 from ..server.push import push
@@ -53,7 +55,7 @@ class UserModelHandlers(Handlers):
     def show_differing(self, method: str | None, request: gr.Request, event: gr.SelectData) -> dict[str, Any]:
         """The same on the picture that was clicked among those the heads disagree on."""
         user_model = self.session.user_models.last_trained(visitor(request))
-        picture, _ = user_model.differing[index_of(event.index, user_model.differing)]
+        picture = user_model.differing[index_of(event.index, user_model.differing)][0]
         return self.open_in_compare(user_model.token, user_model.owner, picture, method)
 
     @error_notices
@@ -78,4 +80,5 @@ class UserModelHandlers(Handlers):
     def push(self, repository: str, token: str, request: gr.Request) -> tuple[gr.Textbox, str]:
         """Sends the model trained last to the Hub; the token is used once and cleared from its box."""
         user_model = self.session.user_models.last_trained(visitor(request))
-        return gr.Textbox(f"It is at {push(user_model.model, repository, token)}", visible=True), ""
+        words = _("It is at {address}").format(address=push(user_model.model, repository, token))
+        return gr.Textbox(words, visible=True), ""

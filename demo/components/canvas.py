@@ -124,10 +124,9 @@ class CompareCanvas(_MapCanvas):
     name = "compare/compare"
     parts = ("distort/panel",)
     scripts = (
-        "components/dom.js", "components/maps.js", "distort/distort.js", "components/draw.js", "components/view.js",
-        "components/cursor.js",
-        "components/scores.js", "components/legend.js", "components/link.js", "components/readout.js",
-        "distort/chooser.js", "distort/player.js", "distort/panel.js",
+        "components/words.js", "components/dom.js", "components/maps.js", "distort/distort.js", "components/draw.js",
+        "components/view.js", "components/cursor.js", "components/scores.js", "components/legend.js",
+        "components/link.js", "components/readout.js", "distort/chooser.js", "distort/player.js", "distort/panel.js",
         "compare/difference.js", "compare/compare.js",
     )  # fmt: skip
 
@@ -136,4 +135,6 @@ class GridCanvas(_MapCanvas):
     """Thumbnails: a row for each method, a column for each source. `pick` fires with the method as `event.value`."""
 
     name = "methods/grid"
-    scripts = ("components/dom.js", "components/maps.js", "components/draw.js", "methods/grid.js")
+    scripts = (
+        "components/words.js", "components/dom.js", "components/maps.js", "components/draw.js", "methods/grid.js",
+    )  # fmt: skip

@@ -12,6 +12,8 @@ from typing import Any, get_args, get_type_hints
 
 import gradio as gr
 
+from bsoftmax.utils.language import gettext as _
+
 from ..server import schemas
 from ..server.operation import CALLS
 from ..server.sentences import STUMBLED, sentence
@@ -65,7 +67,7 @@ def _as_sentence(said: list[str]) -> Iterator[None]:
         said.append(sentence(error))
     except Exception:
         LOG.exception("a handler failed")
-        said.append(STUMBLED)
+        said.append(_(STUMBLED))
 
 
 def error_notices(handler: Callable) -> Callable:

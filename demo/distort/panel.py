@@ -20,6 +20,7 @@ from bsoftmax.cams.effects import MAX_SHIFT, Distortion
 from bsoftmax.cams.view import Evidence
 from bsoftmax.models import bundled
 from bsoftmax.models.heads import is_gap_linear, last_linear
+from bsoftmax.utils.language import gettext as _
 
 from ..server.schemas import Chosen, Incoming
 from ..server.sentences import STUMBLED, sentence
@@ -137,7 +138,7 @@ def redraw(session: Session, payload: Any) -> dict[str, Any]:
         return {"error": sentence(error)}
     except Exception:
         LOG.exception("a redraw failed")
-        return {"error": STUMBLED}
+        return {"error": _(STUMBLED)}
     out: dict[str, Any] = {"maps": {}, "logits": {b: v.tolist() for b, v in logits.items()}}
     for (source, clamp), S in maps.items():
         out["maps"].setdefault(source, {})["clamped" if clamp else "raw"] = S.flatten().tolist()
@@ -184,19 +185,23 @@ def breaks(analysis: Analysis) -> dict[str, float]:
 
 def gauge_report(analysis: Analysis, k: int, method: str) -> str:
     """How far each head is from centred and which shift the map survives, as Markdown without names of classes."""
-    lines = ["| head | norm of the class-mean row | norm of a row | share |", "|---|--:|--:|--:|"]
+    lines = [_("| head | norm of the class-mean row | norm of a row | share |"), "|---|--:|--:|--:|"]
     for branch in effects.branches(analysis.model):
         g = effects.gauge(analysis.model.classifier(branch))
-        lines.append(f"| {branch} | {g['mean_norm']:.3g} | {g['row_norm']:.3g} | {g['share']:.1%} |")
+        lines.append(f"| {_(branch)} | {g['mean_norm']:.3g} | {g['row_norm']:.3g} | {g['share']:.1%} |")
     method = methods.default(analysis.model) if methods.takes_seconds(analysis.model, method) else method
     found = effects.tolerance(analysis.view, k, method)
-    sides = [f"{found[s]:+.3g} ({found[s] / found['scale']:+.2f} rms)" if found[s] else "none" for s in ("down", "up")]
+    scale, none = found["scale"], _("none")
+    sides = [f"{found[s]:+.3g} ({found[s] / scale:+.2f} rms)" if found[s] else none for s in ("down", "up")]
     share = effects.gauge(analysis.model.softmax)["share"]
-    verdict = "sits near the middle of its freedom" if share < 0.1 else "has drifted from the middle of its freedom"
-    return "\n".join(lines) + (
-        f"\n\nThis softmax head {verdict}: cross-entropy's gradient sums to zero over classes, so training with "
+    near, far = _("sits near the middle of its freedom"), _("has drifted from the middle of its freedom")
+    stands = _(
+        "This softmax head {stands}: cross-entropy's gradient sums to zero over classes, so training with "
         "weight decay pulls the class-mean row to zero (0 %: centred). The freedom is real; where a head sits in it is "
-        "a matter of its training.\n\n"
-        f"Added to every channel, this map's box keeps half its overlap until a shift of {sides[0]} or {sides[1]}; "
-        f"rms is the class's own root mean square weight, {found['scale']:.3g}."
-    )
+        "a matter of its training."
+    ).format(stands=near if share < 0.1 else far)
+    survives = _(
+        "Added to every channel, this map's box keeps half its overlap until a shift of {down} or {up}; "
+        "rms is the class's own root mean square weight, {scale:.3g}."
+    ).format(down=sides[0], up=sides[1], scale=scale)
+    return "\n\n".join(["\n".join(lines), stands, survives])

@@ -10,9 +10,11 @@ from typing import Any
 import gradio as gr
 
 from bsoftmax.gauge import report
+from bsoftmax.utils.language import gettext as _
 
 from ..components.files import copy_to_cache, zip_to_cache
 from ..components.report import Block, ReportData, listed, text
+from ..language.visitor import translated
 from .plan import EvalSettings
 from .progress import EvalProgress
 
@@ -58,6 +60,7 @@ def shown(done: dict[str, Any]) -> dict[str, Any]:
 
 def _blocks(found: dict[str, Any]) -> list[Block]:
     first, *others = report.verdict(found)
-    notes = [text(note, "quiet") for note in found["notes"]]
-    part = [] if found["complete"] else [text(f"Stopped early: {found['n']:,} of {found['asked']:,} images.")]
-    return [text(first, "strong"), listed("", others), *part, *notes, text(READ, "quiet")]
+    notes = [text(translated(note), "quiet") for note in found["notes"]]
+    stopped = _("Stopped early: {n:,} of {asked:,} images.").format(n=found["n"], asked=found["asked"])
+    part = [] if found["complete"] else [text(stopped)]
+    return [text(first, "strong"), listed("", others), *part, *notes, text(_(READ), "quiet")]

@@ -13,6 +13,7 @@ from bsoftmax import DualBranch
 from bsoftmax.cams import methods as cam_methods
 from bsoftmax.evaluation.metrics import find
 from bsoftmax.models import zoo
+from bsoftmax.utils.language import gettext as _
 
 from ..compare.present import method_choices
 from ..components.files import copy_to_cache, gallery_items, zip_to_cache
@@ -68,7 +69,7 @@ class EvaluateHandlers(JobHandlers):
         workspace, opened = self.workspace(request), self.session.model(model)
         menu = gr.Dropdown(choices=method_choices(opened))
         if workspace.data is None:
-            words = f"Model: {self._model_label(model)}. Bring images to measure it on."
+            words = _("Model: {name}. Bring images to measure it on.").format(name=self._model_label(model))
             return {"preview": ReportData(blocks=[text(words, "quiet")]), "methods": menu}
         plan, split = self._plan(workspace, model, opened, values)
         splits = gr.Dropdown(choices=list(plan.data.splits), value=split)
@@ -104,7 +105,7 @@ class EvaluateHandlers(JobHandlers):
 
     def _sweep(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
         opened, run = self.session.model(model), self.run_folder(workspace)
-        plan, _ = self._plan(workspace, model, opened, values)
+        plan = self._plan(workspace, model, opened, values)[0]
         words = gauge.words(workspace.source, self._model_words(workspace, model), plan.settings)
         words += _holdout_words(workspace)
         yield {"gauge_outcome": gr.Column(visible=False)}
@@ -115,7 +116,7 @@ class EvaluateHandlers(JobHandlers):
 
     def _evaluate(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
         opened, run = self.session.model(model), self.run_folder(workspace)
-        plan, _ = self._plan(workspace, model, opened, values)
+        plan = self._plan(workspace, model, opened, values)[0]
         words = ["evaluate", workspace.source, *self._model_words(workspace, model), *plan.settings.options()]
         words += _holdout_words(workspace)
         workspace.outcome = None
@@ -143,13 +144,13 @@ class EvaluateHandlers(JobHandlers):
         files = {Path(path).name: copy_to_cache(path) for path in shown}
         files[ALL_FILES] = zip_to_cache(ALL_FILES, done["files"])
         group, methods = evaluation.groups()[0], evaluation.methods()
-        method = method if method in [key for _, key in methods] else methods[0][1]
+        method = method if method in dict(map(reversed, methods)) else methods[0][1]
         return {
             **idle(), "outcome": gr.Column(visible=True), "gauge_outcome": gr.Column(visible=False),
             **self._view(outcome, group, "", method, ""),
             "summary": ReportData(blocks=evaluation.summary()),
             "forest": gr.Image(value=files.get(FOREST), visible=FOREST in files),
-            "group": gr.Radio(choices=evaluation.groups(), value=group),
+            "group": gr.Radio(choices=[(_(name), name) for name in evaluation.groups()], value=group),
             "by_method": gr.Dropdown(choices=methods, value=method),
             **{name: gr.DownloadButton(value=files.get(name), visible=name in files) for name in FILES},
             "protocol": ReportData(blocks=evaluation.protocol()),
@@ -173,8 +174,8 @@ class EvaluateHandlers(JobHandlers):
         evaluation = outcome.evaluation
         group = group if group in evaluation.groups() else evaluation.groups()[0]
         metrics, kinds = evaluation.metrics(group), evaluation.kinds(method)
-        metric = metric if metric in [name for _, name in metrics] else metrics[0][1]
-        keys = [key for _, key in kinds]
+        metric = metric if metric in dict(map(reversed, metrics)) else metrics[0][1]
+        keys = [key for shown, key in kinds]
         same = f"{method}/{(whose or '').partition('/')[2]}"  # the same source and clamp, perhaps of another method
         whose = same if same in keys else keys[0] if keys else ""
         outcome.method = method
@@ -193,8 +194,9 @@ class EvaluateHandlers(JobHandlers):
         out: Update = {}
         for which, rows in found.items():
             rows = [(outcome.images[name], caption) for name, caption in rows if name in outcome.images]
-            outcome.shown[which] = [path for path, _ in rows]
-            label = f"Got {'better' if which == 'best' else 'worse'} by {find(by).title}: click one" if by else None
+            outcome.shown[which] = [path for path, caption in rows]
+            words = _("Got better by {metric}: click one") if which == "best" else _("Got worse by {metric}: click one")
+            label = words.format(metric=_(find(by).title)) if by else None
             out[which] = gr.Gallery(gallery_items(rows), visible=bool(rows), label=label)
         return out
 

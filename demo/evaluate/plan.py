@@ -15,6 +15,8 @@ from bsoftmax.evaluation.localization import PROTOCOLS
 from bsoftmax.evaluation.measure import GROUPS
 from bsoftmax.evaluation.plan import SPLIT_ORDER, EvalRun
 from bsoftmax.models import zoo
+from bsoftmax.reports.text import joined
+from bsoftmax.utils.language import gettext as _
 from bsoftmax.utils.text import quoted
 
 from ..components.report import Block, listed, text
@@ -26,6 +28,7 @@ STARTING, SCORING = 10.0, 0.015  # seconds until the child works; and to score a
 SWEPT = 32  # maps of a sweep whose masks pass the network
 CURVES = 58  # passes of deletion and insertion, for a map
 MEASURES = {"localization": "Localisation", "fidelity": "Fidelity", "curves": "Deletion and insertion (slow)"}
+EXPLAINING = {"true": "{measure}, explaining the true class", "predicted": "{measure}, explaining the predicted class"}
 EXPLAINED = {"": "As usual: true for places, predicted for fidelity", "true": "The true class",
              "predicted": "The predicted class"}  # fmt: skip
 
@@ -83,7 +86,7 @@ def with_holdout(data: DataSet, holdout: tuple[float, int] | None) -> DataSet:
     """The data split as a training split it, where it has no split of its own."""
     if holdout is None or list(data.splits) != ["all"]:
         return data
-    train, val, _ = train_val(data, *holdout)
+    train, val = train_val(data, *holdout)[:2]
     return dataclasses.replace(data, splits={"train": train, "val": val})
 
 
@@ -138,38 +141,48 @@ class EvalPlan:
         matched, out = zoo.matched(images, self.model.classes) is not None, []
         if "localization" in found and not any(t.boxes or t.masks for t in images.annotations):
             del found["localization"]
-            out.append("Localisation is left out: these images have no boxes and no masks.")
+            out.append(_("Localisation is left out: these images have no boxes and no masks."))
         if not matched and (strange := [group for group, which in found.items() if which == "true"]):
-            out.append(
-                f"{' and '.join(MEASURES[g] for g in strange)} of the true class cannot be measured: the images' "
-                "classes are not the model's. Choose the predicted class under Settings, or another model."
+            words = _(
+                "{measures} of the true class cannot be measured: the images' classes are not the model's. Choose the "
+                "predicted class under Settings, or another model."
             )
+            out.append(words.format(measures=joined(_(MEASURES[group]) for group in strange)))
             found = {group: which for group, which in found.items() if group not in strange}
         return found, out
 
     def blocks(self, sweep: bool = False) -> list[Block]:
         """The model, the images, what will be measured, what was left out, the time; `sweep`: of `bsoftmax gauge`."""
         found, out = self.measured()
-        n, images = self.count, self.images
-        some = f"{n:,} images" if n == len(images) else f"{n:,} of {len(images):,} images, every class in proportion"
-        heads = "both heads" if self.model.sigmoid is not None else "its softmax head alone: it has no branch"
-        blocks = [text(f"{some}, of {self.split}.", "strong"), text(f"Model: {self.name}, {heads}.")]
-        blocks.append(text(self._places()))
-        items = [f"{MEASURES[group]}, explaining the {which} class" for group, which in found.items()]
-        blocks.append(listed("What will be measured", items or ["Nothing."]))
+        blocks = [text(self._counted(), "strong"), text(self._heads()), text(self._places())]
+        items = [_(EXPLAINING[which]).format(measure=_(MEASURES[group])) for group, which in found.items()]
+        blocks.append(listed(_("What will be measured"), items or [_("Nothing.")]))
         blocks += [text(sentence) for sentence in out]
         if found:
             blocks.append(text(self.estimate(found, SWEPT if sweep else None), "quiet"))
+        images = self.images
         counts = [f"{name}: {count:,}" for name, count in zip(images.classes, images.counts()) if count]
-        blocks.append(listed(f"{len(counts):,} classes", counts[:IMAGES], folded=True))
+        blocks.append(listed(_("{n:,} classes").format(n=len(counts)), counts[:IMAGES], folded=True))
         return [*blocks, *skipped_list(self.data.skipped)]
+
+    def _counted(self) -> str:
+        n, every = self.count, len(self.images)
+        words = _("{n:,} of {every:,} images, every class in proportion, of {split}.")
+        if n == every:
+            words = _("{n:,} images, of {split}.")
+        return words.format(n=n, every=every, split=self.split)
+
+    def _heads(self) -> str:
+        both, one = _("Model: {name}, both heads."), _("Model: {name}, its softmax head alone: it has no branch.")
+        return (one if self.model.sigmoid is None else both).format(name=self.name)
 
     def _places(self) -> str:
         boxes, masks = (sum(bool(getattr(t, kind)) for t in self.images.annotations) for kind in ("boxes", "masks"))
         if not boxes and not masks:
-            return "They come without boxes and without masks."
-        have = [f"{count:,} have {kind}" for count, kind in ((boxes, "boxes"), (masks, "masks")) if count]
-        return f"Of all {len(self.images):,}, {' and '.join(have)}."
+            return _("They come without boxes and without masks.")
+        said = ((boxes, _("{n:,} have boxes")), (masks, _("{n:,} have masks")))
+        have = joined(words.format(n=count) for count, words in said if count)
+        return _("Of all {n:,}, {have}.").format(n=len(self.images), have=have)
 
     def estimate(self, found: Sequence[str], maps: int | None = None) -> str:
         """How long it would take, as a sentence; `maps`: how many differ, if not those of the columns."""
@@ -177,7 +190,9 @@ class EvalPlan:
         maps = maps or self.maps()
         each = 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
         seconds = STARTING + self.count * (each / rate + maps * SCORING * ("localization" in found))
-        return (
-            f"About {duration(seconds)}: at most {self.count * each:,} passes of the network at {rate:,.0f} a second, "
-            f"for {maps} different maps ({columns} columns) of each image."
+        words = _(
+            "About {time}: at most {passes:,} passes of the network at {rate:,.0f} a second, for {maps} different maps "
+            "({columns} columns) of each image."
         )
+        passes = self.count * each
+        return words.format(time=duration(seconds), passes=passes, rate=rate, maps=maps, columns=columns)

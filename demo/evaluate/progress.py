@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from bsoftmax.evaluation.metrics import METRICS
+from bsoftmax.utils.language import gettext as _
 
 from ..components.report import Block, table, text
+from ..language.visitor import translated
 from ..workspace.progress import JobProgress
 from .table import column_title
 
@@ -17,7 +19,7 @@ SHOWN = ("average_drop", "adcc", "max_box_acc_v2", "gt_loc", "px_ap", "pointing"
 class EvalProgress(JobProgress):
     """Adds notes and the table so far to a job's progress."""
 
-    LABEL, UNIT = "Evaluation", " images"
+    LABEL, LEFT = "Evaluation", "{done:,} of {total:,} images; about {time} left."
     STOPPING = "Stopping: intervals of what was measured are being computed"
     KEPT = "It was stopped early: what was measured is kept."
 
@@ -40,7 +42,8 @@ class EvalProgress(JobProgress):
         status = super().blocks()
         if self.last:
             return status
-        return [*status, *(text(note, "quiet") for note in self.notes), *([self._table()] if self.table else [])]
+        notes = [text(translated(note), "quiet") for note in self.notes]
+        return [*status, *notes, *([self._table()] if self.table else [])]
 
     def stage(self) -> str:
         """What is being done."""
@@ -57,5 +60,6 @@ class EvalProgress(JobProgress):
             if tuple(values) not in seen:  # maps identical by construction have equal rows
                 seen.add(tuple(values))
                 lines.append([column_title(row["column"]), *values])
-        head = ["", *(METRICS[name].title for name in names)]
-        return table(f"So far, after {self.table['n']:,} images, without intervals", head, lines)
+        head = ["", *(_(METRICS[name].title) for name in names)]
+        caption = _("So far, after {n:,} images, without intervals").format(n=self.table["n"])
+        return table(caption, head, lines)

@@ -17,8 +17,10 @@ from bsoftmax.reports import lead, small_tables, verdicts
 from bsoftmax.reports.text import interval, metric_names, number, protocol_lines
 from bsoftmax.reports.topics import Kind, kind_of
 from bsoftmax.reports.verdict import NOTHING, caution, unfinished
+from bsoftmax.utils.language import gettext as _
 
 from ..components.report import Block, listed, table, text, title
+from ..language.visitor import translated
 from .table import comparison_table, small_block, source_title, verdict
 
 KINDS = ("deletion", "insertion")
@@ -74,9 +76,9 @@ class Evaluation:
     def metrics(self, group: str) -> list[tuple[str, str]]:
         """(title, name) of a group's metrics, those of each source's own confidence after the others."""
         keys = [name for key in GROUPS.get(group, ()) for name in METRICS[key].names()]
-        own = " (own confidence)"
+        own = _(" (own confidence)")
         names = sorted((name for name in keys if name in self.names), key=lambda name: name.endswith(".own"))
-        return [(find(name).title + own * name.endswith(".own"), name) for name in names]
+        return [(_(find(name).title) + own * name.endswith(".own"), name) for name in names]
 
     def methods(self) -> list[tuple[str, str]]:
         """(name, key) of the methods measured."""
@@ -92,11 +94,11 @@ class Evaluation:
     def summary(self) -> list[Block]:
         """The verdict in words, notes, and a small table for each topic."""
         found = {verdict.topic: verdict for verdict in verdicts(self.found)}
-        blocks = [text(f"{said.topic.title}. {said.headline}", "strong") for said in found.values()]
-        blocks += [*([] if blocks else [text(NOTHING, "strong")]), *self._notes(), text(lead(self.found), "quiet")]
+        blocks = [text(f"{_(said.topic.title)}. {said.headline}", "strong") for said in found.values()]
+        blocks += [*([] if blocks else [text(_(NOTHING), "strong")]), *self._notes(), text(lead(self.found), "quiet")]
         blocks += [text(words, "quiet")] if (words := caution(self.found)) else []
         for small in small_tables(self.found):
-            blocks.append(title(f"{small.topic.title}: {small.topic.asks}"))
+            blocks.append(title(f"{_(small.topic.title)}: {_(small.topic.asks)}"))
             if said := found.get(small.topic):
                 blocks += [text(said.setting), listed("", said.answers), text(said.count, "quiet")]
             blocks += [small_block(small), text(" ".join(small.notes), "quiet")]
@@ -107,10 +109,12 @@ class Evaluation:
         notes = [text(stopped)] if (stopped := unfinished(found)) else []
         right = next((c["metrics"]["top1_cls"] for c in self.columns if "top1_cls" in c["metrics"]), None)
         if right:
-            notes.append(text(f"The softmax head names {interval(right, 'top1_cls')} % of them rightly.", "quiet"))
-        notes += [text(note, "quiet") for note in found["notes"]]
-        lost = [f"{image}: {why}" for image, why in found["unreadable"]]
-        return notes + ([listed(f"{len(lost):,} images counted out, and why", lost, folded=True)] if lost else [])
+            words = _("The softmax head names {share} % of them rightly.")
+            notes.append(text(words.format(share=interval(right, "top1_cls")), "quiet"))
+        notes += [text(translated(note), "quiet") for note in found["notes"]]
+        lost = [f"{image}: {translated(why)}" for image, why in found["unreadable"]]
+        counted = _("{n:,} images counted out, and why").format(n=len(lost))
+        return notes + ([listed(counted, lost, folded=True)] if lost else [])
 
     def blocks(self, name: str) -> list[Block]:
         """One metric: what its intervals say in a sentence, and its table."""
@@ -121,7 +125,7 @@ class Evaluation:
         out = {}
         for kind, curve in CURVES.items():
             every = self._points(kind, method)
-            kinds = [k for k, _ in every if k[1] == clamp or k == (BASELINE, False)]
+            kinds = [k for k, points in every if k[1] == clamp or k == (BASELINE, False)]
             rows = [(x, y, _legend(k)) for k, points in every if k in kinds for x, y in points]
             if rows and curve.group == group:
                 out[kind] = pd.DataFrame(rows, columns=["x", "y", "map"])
@@ -161,17 +165,17 @@ class Evaluation:
     def protocol(self) -> list[Block]:
         """How it was measured, line by line, from the file itself."""
         rows = [[what.replace("_", " ").replace(".", ", "), how] for what, how in protocol_lines(self.found) if how]
-        return [table("How this was measured", ["what", "how"], rows)]
+        return [table(_("How this was measured"), [_("what"), _("how")], rows)]
 
 
 def _legend(kind: Kind) -> str:
-    return "baseline" if kind == (BASELINE, False) else SOURCES[kind[0]].title.lower()
+    return _("baseline") if kind == (BASELINE, False) else _(SOURCES[kind[0]].title).lower()
 
 
 def _caption(row: Mapping[str, Any], name: str) -> str:
     """A picture's value and that of the baseline."""
     if name in YES_NO:
-        here, there = ("right" if row[which] else "wrong" for which in ("value", "baseline"))
+        here, there = (_("right") if row[which] else _("wrong") for which in ("value", "baseline"))
     else:
         here, there = (f"{number(row[which], name)} {find(name).unit}" for which in ("value", "baseline"))
-    return f"{row['image']}: {here} here, {there} with softmax"
+    return _("{image}: {here} here, {there} with softmax").format(image=row["image"], here=here, there=there)

@@ -23,7 +23,7 @@ from .results import CURVES, FILES, GROUPS
 
 INTRO = (
     "Are the sigmoid maps better on your images? The model chosen under **Compare** is measured on images you bring, "
-    "every method, source and clamp, with intervals. " + layout.REMOVED
+    f"every method, source and clamp, with intervals. {layout.REMOVED}"
 )
 PLACES = (
     "A folder for each class. For localisation add `boxes.csv` (path, x0, y0, x1, y1), a COCO `.json` or a folder "

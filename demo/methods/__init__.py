@@ -1,4 +1,4 @@
 """The All methods tab: one photograph under every method, in a grid.
 
-May import compare, distort, components and server.
+May import compare, distort, components, server and language.
 """

@@ -6,9 +6,12 @@ import re
 import tempfile
 from pathlib import Path
 
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..language.catalogue import translated
+from ..language.visitor import language_of
 from .run_folder import PREFIX
 
 SENTENCE = (
@@ -37,7 +40,8 @@ class LostFiles:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         if set(FOLDERS.findall(body)) - {self.own}:
-            return await JSONResponse({"detail": SENTENCE, "error": SENTENCE}, 409)(scope, receive, send)
+            words = translated(SENTENCE, language_of(Headers(scope=scope), QueryParams(scope["query_string"])))
+            return await JSONResponse({"detail": words, "error": words}, 409)(scope, receive, send)
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> Message:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from bsoftmax.utils.text import error_sentence, one_line
 
+from ..language.visitor import translated
+
 STUMBLED = "The server stumbled over this request: reload the page and try again."
 REPOSITORY = Path(__file__).resolve().parents[2]
 _ENDS = r"[^'\"\s,;:()]*"  # of a path in a sentence
 
 
 def sentence(error: BaseException) -> str:
-    """An error as one line, with the folders of the server taken out of its paths."""
-    return without_folders(error_sentence(error))
+    """An error as one line in the visitor's language, with the folders of the server taken out of its paths."""
+    return translated(without_folders(error_sentence(error)))
 
 
 def without_folders(words: str) -> str:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from bsoftmax import DualBranch
 from bsoftmax.data.limits import bytes_in_words
+from bsoftmax.utils.language import gettext as _
 
 from ..compare.classes import readable
 from ..components.files import copy_to_cache, gallery_items
@@ -100,5 +101,5 @@ class TrainHandlers(JobHandlers):
         if not model.has_public_trunk:
             return gr.DownloadButton(visible=False)
         path = model.save(checkpoint.with_name(f"{checkpoint.stem}-heads.safetensors"), heads=True)
-        size = bytes_in_words(path.stat().st_size)
-        return gr.DownloadButton(f"Its heads alone ({size})", value=copy_to_cache(path), visible=True)
+        label = _("Its heads alone ({size})").format(size=bytes_in_words(path.stat().st_size))
+        return gr.DownloadButton(label, value=copy_to_cache(path), visible=True)

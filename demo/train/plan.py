@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from bsoftmax.data.layouts import train_val
 from bsoftmax.data.sets import DataSet, ImageSet, Skipped
 from bsoftmax.training.loop import ProbeConfig
+from bsoftmax.utils.language import gettext as _
 
 from ..components.report import Block, table, text
+from ..language.visitor import translated
 from ..workspace.preview import SHOWN, duration, passes_a_second, skipped_list
 from .settings import Settings
 
@@ -35,9 +37,11 @@ class Plan:
         names, C = self.train.classes, len(self.train.classes)
         rows = list(zip(names, self.train.counts(), self.val.counts()))
         n = len(self.train) + len(self.val)
-        out = [text(f"{n:,} images of {C:,} classes.", "strong"), text(self.split), text(estimate, "quiet")]
-        caption = "Images of each class" + (f", the first {SHOWN}" if C > SHOWN else "")
-        out.append(table(caption, ("class", "training", "validation"), rows[:SHOWN]))
+        counted = _("{n:,} images of {classes:,} classes.").format(n=n, classes=C)
+        out = [text(counted, "strong"), text(translated(self.split)), text(estimate, "quiet")]
+        first = _("Images of each class, the first {n}").format(n=SHOWN)
+        caption = first if C > SHOWN else _("Images of each class")
+        out.append(table(caption, (_("class"), _("training"), _("validation")), rows[:SHOWN]))
         return [*out, *skipped_list(self.skipped)]
 
 
@@ -45,12 +49,13 @@ def estimate(plan: Plan, settings: Settings) -> str:
     """How long training would take, as a sentence. Raises ValueError for an unknown trunk."""
     rate = passes_a_second(settings.trunk)
     passes = settings.views * len(plan.train) + len(plan.val)
-    epochs, heads = settings.epochs, f"then {settings.epochs} epochs of the branch"
+    epochs, heads = settings.epochs, _("then {epochs} epochs of the branch").format(epochs=settings.epochs)
     if settings.solver == "auto":
-        epochs, heads = OPTIMUM, "then both heads to their optimum"
-    about = f"{passes:,} passes of the trunk at {rate:,.0f} a second, {heads}"
+        epochs, heads = OPTIMUM, _("then both heads to their optimum")
+    about = _("{passes:,} passes of the trunk at {rate:,.0f} a second, {heads}")
+    about = about.format(passes=passes, rate=rate, heads=heads)
     seconds = passes / rate + HEADS * 2 * epochs * len(plan.train) * len(plan.train.classes) * 1024
     if settings.stage1 == "finetune":  # a pass back costs twice a pass forth, but only through the last stage
         seconds += 2 * ProbeConfig.epochs * len(plan.train) / rate
-        about = f"{about}, the trunk's last stage trained with the first"
-    return f"About {duration(seconds + 6)}: {about}."
+        about = _("{about}, the trunk's last stage trained with the first").format(about=about)
+    return _("About {time}: {about}.").format(time=duration(seconds + 6), about=about)

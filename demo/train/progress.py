@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bsoftmax.data.limits import bytes_in_words
+from bsoftmax.utils.language import gettext as _
 
+from ..language.visitor import translated
 from ..workspace.progress import JobProgress
 
 HEADS = {"softmax": "softmax", "branch": "sigmoid"}  # stages that have epochs -> the head trained in them
@@ -17,13 +19,13 @@ HEADS = {"softmax": "softmax", "branch": "sigmoid"}  # stages that have epochs -
 class Progress(JobProgress):
     """Adds stages and epochs to a job's progress."""
 
-    LABEL, SCOPE = "Training", " in this stage"
+    LABEL, LEFT = "Training", "{done:,} of {total:,}; about {time} left in this stage."
     STOPPING = "Stopping: what has been learnt so far is being measured and kept"
     KEPT = "It was stopped early and kept."
 
     def __init__(self) -> None:
         super().__init__()
-        self.size = ""
+        self.bytes = 0  # of the features
         self.notes: list[str] = []
         self.counted = False  # whether the stage reports progress besides its epochs
         self.epochs: list[dict[str, Any]] = []
@@ -42,12 +44,13 @@ class Progress(JobProgress):
         elif kind == "note":
             self.notes.append(str(event["message"]))
         elif kind == "size":
-            self.size = f" The features take {bytes_in_words(event['bytes'])} on the server."
+            self.bytes = event["bytes"]
         return super().receive(kind, event) or kind == "epoch"
 
     def timing(self) -> str:
         """The time, the space on the disk, and what else is to be known."""
-        return " ".join([super().timing() + self.size, *self.notes])
+        size = _("The features take {size} on the server.").format(size=bytes_in_words(self.bytes))
+        return " ".join([super().timing(), *([size] if self.bytes else []), *map(translated, self.notes)])
 
     def losses(self) -> pd.DataFrame:
         """Loss against epoch, a line for each head."""
@@ -64,13 +67,14 @@ class Progress(JobProgress):
             # a class without validation images has no share
             known = [share for share in e.get("recalled", ()) if share is not None] if e["stage"] == "branch" else []
             if known:
-                rows += [(e["epoch"], sum(known) / len(known), "mean"), (e["epoch"], min(known), "worst class")]
+                mean = sum(known) / len(known)
+                rows += [(e["epoch"], mean, _("mean")), (e["epoch"], min(known), _("worst class"))]
         return pd.DataFrame(rows, columns=["epoch", "percent", "class"])
 
     def _lines(self, value: str, name: str) -> pd.DataFrame:
         # a head without epochs yet gets a row without a number: a plot keeps the names of lines it began with
-        rows = [(e["epoch"], e[value], HEADS[e["stage"]]) for e in self._heads()]
-        missing = [head for head in HEADS.values() if head not in {row[2] for row in rows}] if rows else []
+        rows = [(e["epoch"], e[value], _(HEADS[e["stage"]])) for e in self._heads()]
+        missing = [head for head in map(_, HEADS.values()) if head not in {row[2] for row in rows}] if rows else []
         rows += [(1, None, head) for head in missing]
         return pd.DataFrame(rows, columns=["epoch", name, "head"]).astype({name: float})
 

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from bsoftmax.utils.language import gettext as _
+
 from ..components.report import Block, table, text
 
 MAX_TABLE = 20  # classes; of more than these only the most confused pairs are shown
@@ -49,28 +51,31 @@ class Results:
         counted = Counter(image["label"] for image in self.images)
         last = self.recalled[list(self.recalled)[-1]]
         order = sorted((k for k, share in enumerate(last) if share is not None), key=last.__getitem__)[:MAX_TABLE]
-        heads = {"softmax": "softmax right, %", "sigmoid": "sigmoid above 0.5, %"}
+        heads = {"softmax": _("softmax right, %"), "sigmoid": _("sigmoid above 0.5, %")}
         rows = [[self.classes[k], counted[k], *(round(shares[k]) for shares in self.recalled.values())] for k in order]
-        which = "the least found classes" if len(self.classes) > MAX_TABLE else "the least found first"
-        return [table(f"Found of each class, {which}", ["class", "images", *(heads[h] for h in self.recalled)], rows)]
+        some, every = _("Found of each class, the least found classes"), _("Found of each class, the least found first")
+        caption = some if len(self.classes) > MAX_TABLE else every
+        return [table(caption, [_("class"), _("images"), *(heads[h] for h in self.recalled)], rows)]
 
     def _confusion(self, head: str) -> Block:
         counted = Counter((image["label"], image[head]) for image in self.images)
         C = range(len(self.classes))
         rows = [[counted[k, j] for j in C] for k in C]
         heat = [[n / max(sum(row), 1) for n in row] for row in rows]
-        caption = f"{TITLES[head].capitalize()}: what it answered (columns) to each class (rows)"
+        words = _("{head}: what it answered (columns) to each class (rows)")
+        caption = words.format(head=_(TITLES[head].capitalize()))
         head_row, names = self.classes, self.classes
         if max(map(len, self.classes)) > MAX_HEAD:  # else numbers head the columns
             head_row, names = [str(k + 1) for k in C], [f"{k + 1}. {name}" for k, name in enumerate(self.classes)]
-        return table(caption, ["class", *head_row], [[name, *row] for name, row in zip(names, rows)], heat)
+        return table(caption, [_("class"), *head_row], [[name, *row] for name, row in zip(names, rows)], heat)
 
     def _pairs(self) -> Block:
         wrong = {head: Counter((i["label"], i[head]) for i in self.images if i["label"] != i[head])
                  for head in self.heads}  # fmt: skip
         pairs = sum(wrong.values(), Counter()).most_common(PAIRS)
-        rows = [[self.classes[k], self.classes[j], *(wrong[h][k, j] for h in self.heads)] for (k, j), _ in pairs]
-        return table("Most often confused", ["class", "taken for", *(TITLES[h] for h in self.heads)], rows)
+        rows = [[self.classes[k], self.classes[j], *(wrong[h][k, j] for h in self.heads)] for (k, j), n in pairs]
+        heads = [_(TITLES[head]) for head in self.heads]
+        return table(_("Most often confused"), [_("class"), _("taken for"), *heads], rows)
 
     def disagreements(self) -> list[dict[str, Any]]:
         """Images that the heads answer differently, the surest answers first."""
@@ -91,13 +96,19 @@ class Results:
 
     def caption(self, image: dict[str, Any]) -> str:
         """An image's class and the heads' answers."""
-        answers = (f"{head} {self.classes[image[head]]}" for head in self.heads)
+        answers = (f"{_(head)} {self.classes[image[head]]}" for head in self.heads)
         return f"{self.classes[image['label']]}: {', '.join(answers)}"
 
 
 def _accuracies(val: dict[str, Any]) -> str:
     n, softmax, sigmoid = val["images"], val["softmax_top1"], val.get("sigmoid_top1")
-    sentence = f"On {n:,} validation images the softmax head is right in {softmax:.1f} %"
+    words = _(
+        "On {n:,} validation images the softmax head is right in {softmax:.1f} %, "
+        "the sigmoid branch in {sigmoid:.1f} %."
+    )
     if sigmoid is None:
-        return f"{sentence}; no branch was trained before the stop."
-    return f"{sentence}, the sigmoid branch in {sigmoid:.1f} %."
+        words = _(
+            "On {n:,} validation images the softmax head is right in {softmax:.1f} %; "
+            "no branch was trained before the stop."
+        )
+    return words.format(n=n, softmax=softmax, sigmoid=sigmoid)

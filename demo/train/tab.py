@@ -20,7 +20,7 @@ from .settings import LABELS, RANGES, SOLVERS, STAGES, STARTS, Settings
 
 INTRO = (
     "Bring pictures of your own classes. A softmax head and a sigmoid branch are trained on the features of a frozen "
-    "trunk, then both explain your own pictures under **Compare**. " + layout.REMOVED
+    f"trunk, then both explain your own pictures under **Compare**. {layout.REMOVED}"
 )
 
 

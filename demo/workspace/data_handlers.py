@@ -11,6 +11,7 @@ import gradio as gr
 from bsoftmax.data.limits import Limits
 from bsoftmax.data.sample import sample_zip
 from bsoftmax.data.sets import ImageSet
+from bsoftmax.utils.language import gettext as _
 
 from ..compare.handlers import ticker
 from ..compare.user_models import UserModelHandlers
@@ -76,24 +77,25 @@ class DataHandlers(UserModelHandlers):
         if len(workspace.classes) > 1:
             return {**emptied, **self._load(request, path, progress)}
         ((only, count),) = workspace.classes.items()
-        block = text(f"{only}: {count:,} pictures. Add at least one more class.")
+        words = _("{name}: {n:,} pictures. Add at least one more class.")
+        block = text(words.format(name=only, n=count))
         return {**emptied, "preview": ReportData(blocks=[block]), "samples": gr.Gallery(visible=False)}
 
     @error_notices
     def remove_classes(self, request: gr.Request) -> Update:
         """Removes the classes that were added one by one."""
         datasets.remove_classes(self.workspace(request))
-        return {"preview": ReportData(blocks=[text("Nothing has been brought yet.", "quiet")])}
+        return {"preview": ReportData(blocks=[text(_("Nothing has been brought yet."), "quiet")])}
 
     def _load(self, request: gr.Request, source: Path, progress: gr.Progress, label: str = "") -> Update:
         self.workspaces.check_space()
-        datasets.load_data(self.workspace(request), source, self.limits, ticker(progress, "files"), label)
+        datasets.load_data(self.workspace(request), source, self.limits, ticker(progress, _("files")), label)
         return self.loading()
 
     @staticmethod
     def loading() -> Update:
         """Shown until the images have been looked through."""
-        return {"preview": ReportData(blocks=[text("Looking at the images …", "now")])}
+        return {"preview": ReportData(blocks=[text(_("Looking at the images …"), "now")])}
 
     @staticmethod
     def sample_gallery(images: ImageSet) -> gr.Gallery:

@@ -12,6 +12,9 @@ from typing import Any
 
 import gradio as gr
 
+from bsoftmax.utils.language import gettext as _
+from bsoftmax.utils.language import ngettext
+
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData, text
 from ..server.ownership import unread
@@ -24,6 +27,13 @@ from .workspaces import Workspace
 FAIR_SECONDS = 1800.0  # a job's longest while others wait; it then stops and keeps what it has
 UNREAD = 60  # messages about a job, of two a second, that its browser may leave unread
 NICENESS = 10  # the page must stay quick while a job runs
+UNDER_WAY = {
+    "training": "One training is under way already.", "evaluation": "One evaluation is under way already.",
+}  # fmt: skip
+FAILED = {
+    "training": "The server stumbled over this training: try again.",
+    "evaluation": "The server stumbled over this evaluation: try again.",
+}
 
 
 class JobHandlers(DataHandlers):
@@ -36,7 +46,7 @@ class JobHandlers(DataHandlers):
         if workspace.data is None:
             raise ValueError("Bring images first: a zip, pictures class by class, or the sample set.")
         if workspace.busy:
-            raise ValueError(f"One {self.KIND} is under way already.")
+            raise ValueError(UNDER_WAY[self.KIND])
         self.workspaces.enqueue(visitor(request), self.TAB)
         return {
             **self._queue(request), "run": gr.Column(visible=True), "outcome": gr.Column(visible=False),
@@ -52,7 +62,10 @@ class JobHandlers(DataHandlers):
 
     def _queue(self, request: gr.Request) -> Update:
         ahead = self.workspaces.ahead(visitor(request), self.TAB)
-        words = "Starting …" if not ahead else f"Waiting: {ahead} job{'s' * (ahead > 1)} ahead of yours."
+        words = _("Starting …")
+        if ahead:
+            one, many = "Waiting: {n} job ahead of yours.", "Waiting: {n} jobs ahead of yours."
+            words = ngettext(one, many, ahead).format(n=ahead)
         return {"status": ReportData(blocks=[text(words, "now")])}
 
     def guarded(self, request: gr.Request, steps: Callable[[Workspace], Iterator[Update]]) -> Iterator[Update]:
@@ -64,7 +77,7 @@ class JobHandlers(DataHandlers):
             yield from steps(workspace)
         except Exception as error:
             known = isinstance(error, (ValueError, OSError))
-            words = sentence(error) if known else f"The server stumbled over this {self.KIND}: try again."
+            words = sentence(error) if known else _(FAILED[self.KIND])
             yield {"status": ReportData(blocks=[text(words, "error")]), **idle()}
             raise
         finally:  # also when the tab is closed, or the job discarded
@@ -105,7 +118,7 @@ class JobHandlers(DataHandlers):
                 yield _discarded()
                 return None
             if unread() > UNREAD:
-                raise ValueError(f"Nobody has read the progress of this {self.KIND}, so it was ended: start again.")
+                raise ValueError("Nobody has read the progress of this job, so it was ended: start again.")
             if time.monotonic() - job.started > FAIR_SECONDS and self.workspaces.waiting():
                 job.stop()
             more, progress.stopping = progress.update(events), job.stopping
@@ -151,7 +164,7 @@ def idle() -> Update:
 
 
 def _discarded() -> Update:
-    status = ReportData(blocks=[text("Discarded; your images are still here.", "now")])
+    status = ReportData(blocks=[text(_("Discarded; your images are still here."), "now")])
     return {"status": status, "curves": gr.Row(visible=False), **idle()}
 
 

@@ -11,8 +11,10 @@ from torch import nn
 from bsoftmax import DualBranch
 from bsoftmax.data.sets import ImageSet, Skipped
 from bsoftmax.models import zoo
+from bsoftmax.utils.language import gettext as _
 
 from ..components.report import Block, listed
+from ..language.visitor import translated
 from ..server.session import Store
 
 SHOWN = 200  # classes, or skipped files, listed
@@ -25,9 +27,9 @@ def skipped_list(skipped: Sequence[Skipped]) -> list[Block]:
     """The files that were skipped and why, folded; nothing where there are none."""
     if not skipped:
         return []
-    items = [f"{name}: {reason}" for name, reason in skipped[:SHOWN]]
-    items += [f"and {len(skipped) - SHOWN:,} more"] if len(skipped) > SHOWN else []
-    return [listed(f"{len(skipped):,} left out, and why", items, folded=True)]
+    items = [f"{name}: {translated(reason)}" for name, reason in skipped[:SHOWN]]
+    items += [_("and {n:,} more").format(n=len(skipped) - SHOWN)] if len(skipped) > SHOWN else []
+    return [listed(_("{n:,} left out, and why").format(n=len(skipped)), items, folded=True)]
 
 
 def first_of_each_class(images: ImageSet, most: int = 24) -> list[int]:
@@ -65,5 +67,6 @@ def _timed(net: nn.Module, size: int) -> float:
 def duration(seconds: float) -> str:
     """A time in a unit that fits it."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return _("{n} s").format(n=max(1, round(seconds)))
+    minutes, hours = _("{n:.0f} min").format(n=seconds / 60), _("{n:.1f} h").format(n=seconds / 3600)
+    return minutes if seconds < 5400 else hours

@@ -6,14 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from bsoftmax.utils.language import gettext as _
+
 from ..components.report import Block, bar, text
+from ..language.visitor import translated
 from .preview import duration
 
 
 class JobProgress:
     """The state of a job after its events so far; trainings and evaluations extend it."""
 
-    LABEL, UNIT, SCOPE = "", "", ""  # the bar's label; what is counted; what the time left refers to
+    LABEL, LEFT = "", "{done:,} of {total:,}; about {time} left."  # the bar's label; how much is done, and time left
     STOPPING, KEPT = "", ""  # shown while it is being stopped, and after it was
 
     def __init__(self) -> None:
@@ -39,11 +42,12 @@ class JobProgress:
     def blocks(self) -> list[Block]:
         """The status: stage, bar and time left, or how the job ended."""
         if self.last and self.last["event"] == "error":
-            return [text(str(self.last["message"]), "error")]
+            return [text(translated(str(self.last["message"])), "error")]
         if self.last:
-            stopped = f" {self.KEPT}" if self.last.get("stopped") else ""
-            return [text(f"Done in {duration(self.last['seconds'])}.{stopped}", "now")]
-        return [text(f"{self.stage()} …", "now"), bar(self.LABEL, self.done, self.total, self.timing())]
+            done = _("Done in {time}.").format(time=duration(self.last["seconds"]))
+            return [text(f"{done} {_(self.KEPT)}" if self.last.get("stopped") else done, "now")]
+        stage = translated(self.stage())
+        return [text(f"{stage} …", "now"), bar(_(self.LABEL), self.done, self.total, self.timing())]
 
     def stage(self) -> str:
         """What is being done."""
@@ -51,8 +55,9 @@ class JobProgress:
 
     def timing(self) -> str:
         """The time passed, and the time left once it can be estimated."""
-        passed = f"{duration(time.monotonic() - self.start)} so far."
+        passed = _("{time} so far.").format(time=duration(time.monotonic() - self.start))
         if not self.done or not self.total:
             return passed
         left = (time.monotonic() - self.began) * (self.total - self.done) / self.done
-        return f"{self.done:,} of {self.total:,}{self.UNIT}; about {duration(left)} left{self.SCOPE}. {passed}"
+        words = _(self.LEFT).format(done=self.done, total=self.total, time=duration(left))
+        return f"{words} {passed}"

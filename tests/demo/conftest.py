@@ -13,6 +13,7 @@ from bsoftmax import open_model
 from bsoftmax.data.limits import LIMITS
 from bsoftmax.images.read import read_rgb
 from demo.app.layout import build_app
+from demo.app.serve import MIDDLEWARE
 from demo.app.theme import CSS, THEME
 from demo.server.session import Session
 from demo.workspace import jobs
@@ -42,8 +43,9 @@ def app(session):
     SHOTS.mkdir(exist_ok=True)
     app = build_app(session)
     app.launch(
-        prevent_thread_lock=True, quiet=True, run_history=False, theme=THEME, css=CSS, max_file_size=LIMITS.zip_bytes
-    )
+        prevent_thread_lock=True, quiet=True, run_history=False, theme=THEME, css=CSS, max_file_size=LIMITS.zip_bytes,
+        app_kwargs={"middleware": MIDDLEWARE},
+    )  # fmt: skip
     yield app
     app.close()
 

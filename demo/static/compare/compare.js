@@ -1,8 +1,8 @@
 // The Compare tab: identical frames over one photograph. Nothing here asks the server for anything but a new value's
 // files. User strings (class and file names) go in by textContent and setAttribute only.
 
-const BLANK = 'Blank: all weighted evidence here is negative.';
-const COLLAPSED = 'Blank: now all weighted evidence is negative. This is sign collapse.';
+const BLANK = _('Blank: all weighted evidence here is negative.');
+const COLLAPSED = _('Blank: now all weighted evidence is negative. This is sign collapse.');
 const luts = Object.fromEntries(Object.entries(props.luts).map(([name, table]) => [name, Draw.lut(table)]));
 const settings = bindView(element, () => scheduleDraw());
 const diverging = Draw.faded(luts.RdBu_r);
@@ -13,7 +13,7 @@ const distortPanel = bindDistortPanel($('.distort'), {
 // Everything drawn follows from this object. A column's `base(view)` is the server's map, `map(view)` the distorted one: a
 // new array when it has changed.
 const state = { data: null, columns: [], view: settings.values, cursor: null, fresh: false, summary: null, loads: 0,
-  difference: { title: 'Difference', frame: null } };
+  difference: { title: _('Difference'), frame: null } };
 
 // ---- data ----------------------------------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ function clear() {
 }
 
 function fail(error) {
-  setText($('.error'), `The maps could not be loaded (${error.message}). Choose the photograph again.`);
+  setText($('.error'), _('The maps could not be loaded ({error}). Choose the photograph again.', { error: error.message }));
   setVisible($('.error'), true);
   if (!state.data) setVisible($('.empty'), false);
 }
@@ -103,7 +103,7 @@ function describe(info) {
   setText($('.topic .class'), info.class ?? '');
   setText($('.meta .method'), info.method_label ?? info.method ?? '');
   setText($('.meta .model'), info.model ?? '');
-  const same = info.identical ?? [], sentence = `Identical by construction to ${same.join(', ')}.`;
+  const same = info.identical ?? [], sentence = _('Identical by construction to {methods}.', { methods: same.join(', ') });
   setVisible($('.same'), same.length > 0);
   setText($('.same .count'), String(same.length));
   setText($('.same .others'), sentence);
@@ -193,7 +193,7 @@ function drawCommonLegend(ends, lut) {
   Draw.legend($('canvas', legend), lut);
   setText($('.low', legend), Maps.number(ends[0]));
   setText($('.high', legend), Maps.number(ends[1]));
-  setText($('.unit', legend), signed ? 'evidence against and for, one scale' : 'positive evidence, one scale');
+  setText($('.unit', legend), signed ? _('evidence against and for, one scale') : _('positive evidence, one scale'));
 }
 
 // ---- text and numbers ---------------------------------------------------------------------------------------------
@@ -206,8 +206,8 @@ function reportToPanel(column) {
 }
 
 function noteFor(column, field) {
-  if (column.raw == null && !field) return column.note || 'No map.';
-  if (!field) return 'No map.';
+  if (column.raw == null && !field) return column.note || _('No map.');
+  if (!field) return _('No map.');
   if (!field.blank || state.view.scale === 'signed') return '';
   return column.map(state.view) === column.base(state.view) ? BLANK : COLLAPSED;
 }
@@ -219,8 +219,8 @@ function reportColumn(column, { field, limits, lut, box }) {
   setVisible($('.distorted', frame), column.map(view) !== column.base(view));
   fillScores(column);
   const positive = isClamped(column, view);
-  setText($('.tag', frame), column.clamp_applies && field ? (positive ? 'clamped' : 'unclamped') : '');
-  $('.tag', frame).title = positive ? 'Negative channel weights are set to zero' : 'Channel weights of both signs';
+  setText($('.tag', frame), column.clamp_applies && field ? (positive ? _('clamped') : _('unclamped')) : '');
+  $('.tag', frame).title = positive ? _('Negative channel weights are set to zero') : _('Channel weights of both signs');
   setText($('.range', frame), field ? `${Maps.number(field.lo, field)} … ${Maps.number(field.hi, field)}` : '');
   setText($('.here', frame), field && cursor ? Maps.number(Maps.valueAt(field, cursor), field) : '');
   drawFrameLegend($('.legend.single', frame), { field, limits, lut }, state);

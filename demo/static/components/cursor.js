@@ -27,9 +27,9 @@ function bindCursor(frames, state, { moved, announce }) {
   function inNumbers() {
     if (!state.cursor) return '';
     const values = [...state.columns, state.difference].filter((column) => !column.frame.hidden)
-      .map(({ title, frame }) => `${title} ${frame.querySelector('.here').textContent || 'no map'}`);
+      .map(({ title, frame }) => `${title} ${frame.querySelector('.here').textContent || _('no map')}`);
     const [across, down] = [state.cursor.x, state.cursor.y].map((u) => Math.round(100 * u));
-    return `${across} % across, ${down} % down: ${values.join(', ')}.`;
+    return _('{across} % across, {down} % down: {values}.', { across, down, values: values.join(', ') });
   }
 
   frames.addEventListener('pointermove', follow);

@@ -88,7 +88,7 @@ const Draw = (() => {
 
   async function get(url, options) {
     const answer = await fetch(url, options);
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    if (!answer.ok) throw new Error(_('the server answered {status}', { status: answer.status }));
     return answer;
   }
 

@@ -19,8 +19,9 @@ function drawFrameLegend(legend, { field, limits, lut }, { view, cursor }) {
 /** The map in a sentence, for who cannot see it. */
 function describeMap(field, box, name) {
   const peak = field.values.indexOf(field.hi), third = (u) => Math.min(2, Math.floor(3 * u / field.size));
-  const where = `${['top', 'middle', 'bottom'][third(peak / field.size)]} ${['left', 'centre', 'right'][third(peak % field.size)]}`;
-  const share = box ? Math.round(100 * box[2] * box[3] / field.size ** 2) : 0;
-  return `map for ${name ?? 'the class'}, ${Maps.number(field.lo, field)} to ${Maps.number(field.hi, field)}, `
-    + `strongest at the ${where}${box ? `; the box takes ${share} % of the picture` : ''}.`;
+  const down = [_('top'), _('middle'), _('bottom')][third(peak / field.size)], across = [_('left'), _('centre'), _('right')][third(peak % field.size)];
+  const share = box ? Math.round(100 * box[2] * box[3] / field.size ** 2) : 0, where = _('{down} {across}', { down, across });
+  const found = { name: name ?? _('the class'), low: Maps.number(field.lo, field), high: Maps.number(field.hi, field), where, share };
+  return box ? _('map for {name}, {low} to {high}, strongest at the {where}; the box takes {share} % of the picture.', found)
+    : _('map for {name}, {low} to {high}, strongest at the {where}.', found);
 }

@@ -50,11 +50,11 @@ function bindAddress(button, search) {
     now();
     try {
       await navigator.clipboard.writeText(location.href);
-      button.textContent = 'Copied';
+      button.textContent = _('Copied');
     } catch { // no clipboard without https
-      button.textContent = 'It is in the address bar';
+      button.textContent = _('It is in the address bar');
     }
-    setTimeout(() => { button.textContent = 'Copy link'; }, 2000);
+    setTimeout(() => { button.textContent = _('Copy link'); }, 2000);
   }
 
   button.addEventListener('click', copy);

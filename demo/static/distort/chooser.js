@@ -20,14 +20,14 @@ function bindChooser(root, colours, changed) {
     const node = button('chip', i), cross = node.appendChild(document.createElement('i'));
     cross.textContent = '×';
     cross.setAttribute('aria-hidden', 'true');
-    node.setAttribute('aria-label', `Channel #${i}: leave out`);
+    node.setAttribute('aria-label', _('Channel #{i}: leave out', { i }));
     node.addEventListener('click', () => { toggle(i); (chips.querySelector('button') ?? find('.chooser summary')).focus(); });
     return node;
   }
 
   function thumb(i) {
     const node = button('thumb', i);
-    node.setAttribute('aria-label', `Channel #${i}`);
+    node.setAttribute('aria-label', _('Channel #{i}', { i }));
     node.dataset.channel = i;
     node.addEventListener('click', () => toggle(i));
     return node;
@@ -79,7 +79,7 @@ function bindChooser(root, colours, changed) {
       if (chips.dataset.of === key && chips.children.length === channels.length) return;
       chips.dataset.of = key;
       chips.replaceChildren(...channels.map(chip));
-      if (!channels.length) chips.textContent = 'no channel';
+      if (!channels.length) chips.textContent = _('no channel');
       mark();
     },
   };

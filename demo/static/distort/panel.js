@@ -42,7 +42,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     for (const cache of [current.memo, current.before]) cache.clear();
     Object.assign(current, { info, head: null, asked: null });
     remote.forget();
-    trouble(numbers?.error ? `The panel's numbers could not be loaded (${numbers.error.message}). Choose the photograph again.` : '');
+    trouble(numbers?.error ? _('The panel\'s numbers could not be loaded ({error}). Choose the photograph again.', { error: numbers.error.message }) : '');
     root.hidden = !distort;
     if (!distort) return;
     if (numbers?.F) {
@@ -121,7 +121,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     Readout.typeset(find('.equation'), Readout.equation(s, { method, cells: grid[0] * grid[1], flipped: flipped()[0], clamped }));
   }
 
-  const spokenSummary = () => `Largest change of a probability ${find('[data-out=dp]').textContent}, map correlation ${find('[data-out=rho]').textContent}. ${find('.explanation').textContent}`;
+  const spokenSummary = () => _('Largest change of a probability {dp}, map correlation {rho}. {explanation}', { dp: find('[data-out=dp]').textContent, rho: find('[data-out=rho]').textContent, explanation: find('.explanation').textContent });
 
   function trouble(text) {
     setText(find('.trouble'), text);
@@ -158,7 +158,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
   const spellAll = Draw.paced(() => { // each number lays out the page
     for (const node of controls) if (node.type === 'number' && document.activeElement !== node) spell(node); // not while it is being typed in
     const [count, n] = flipped();
-    setText(find('.count'), n === undefined ? '' : `${count} of ${n}`);
+    setText(find('.count'), n === undefined ? '' : _('{count} of {n}', { count, n }));
   }, 66);
 
   function spell(node) {
@@ -183,7 +183,7 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     const value = breaks()[node.dataset.distort], part = value / reach(node.dataset.distort);
     const place = part <= 1 ? (node.min < 0 ? 0.5 + part / 2 : part) : -1;
     node.style.setProperty('--mark', place);
-    node.title = place < 0 ? '' : `Mark: at ${Readout.digits(value, 2)} half of this head's validation boxes are broken`;
+    node.title = place < 0 ? '' : _('Mark: at {value} half of this head\'s validation boxes are broken', { value: Readout.digits(value, 2) });
   }
 
   function read(node) {

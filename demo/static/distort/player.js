@@ -7,7 +7,7 @@ function bindPlayer(button, calm, step, stopped) {
 
   function show() {
     button.setAttribute('aria-pressed', String(running()));
-    button.querySelector('span').textContent = running() ? 'Pause' : 'Play';
+    button.querySelector('span').textContent = running() ? _('Pause') : _('Play');
   }
 
   function stop() {
@@ -71,7 +71,7 @@ function bindRemote(ask, payload, take, trouble) {
     busy = true;
     while (again) {
       again = false;
-      try { await once(turn); } catch (error) { trouble(`The server could not redraw this${error?.message ? `: ${error.message}` : '.'}`); }
+      try { await once(turn); } catch (error) { trouble(error?.message ? _('The server could not redraw this: {error}', { error: error.message }) : _('The server could not redraw this.')); }
     }
     busy = false;
   }

@@ -11,7 +11,7 @@ async function load(value) {
     const data = await Draw.load(value);
     if (turn === state.loads) accept(data);
   } catch (error) {
-    if (turn === state.loads) visible(`The maps could not be loaded (${error.message}). Choose the photograph again.`);
+    if (turn === state.loads) visible(_('The maps could not be loaded ({error}). Choose the photograph again.', { error: error.message }));
   }
 }
 
@@ -53,10 +53,10 @@ function rowHead(row) {
   const head = make('th', 'name'), button = make('button', 'pick', row.label), note = row.note ?? '';
   head.scope = 'row';
   button.type = 'button';
-  button.title = `Compare with ${row.label}`;
+  button.title = _('Compare with {method}', { method: row.label });
   button.addEventListener('click', () => pick(button.closest('tr'), row.method));
   head.append(button);
-  if (row.class_free) head.append(make('span', 'free', 'the same for every class'));
+  if (row.class_free) head.append(make('span', 'free', _('the same for every class')));
   if (note) head.append(make('span', 'note', note));
   return head;
 }
@@ -65,18 +65,18 @@ function thumbnail({ source, map, note }, row, title) {
   const cell = make('td', 'cell'), array = map == null ? null : state.data.maps[map];
   const field = Maps.field(array, state.data.info.grid, SIDE);
   if (!field) {
-    cell.append(make('span', 'none', note || 'No map.'));
+    cell.append(make('span', 'none', note || _('No map.')));
     return cell;
   }
   const canvas = cell.appendChild(make('canvas', 'thumb'));
   canvas.dataset.source = source;
   canvas.setAttribute('role', 'img');
-  canvas.setAttribute('aria-label', `${row.label}, ${title}${field.blank ? ': blank' : ''}`);
-  if (field.blank) cell.append(make('span', 'blank', 'blank'));
+  canvas.setAttribute('aria-label', field.blank ? _('{map}: blank', { map: `${row.label}, ${title}` }) : `${row.label}, ${title}`);
+  if (field.blank) cell.append(make('span', 'blank', _('blank')));
   state.cells.push({ canvas, field });
   const button = make('button', 'enlarge'); // over the picture, so that keys reach it too
   button.type = 'button';
-  button.setAttribute('aria-label', `${row.label}, ${title}: large`);
+  button.setAttribute('aria-label', _('{map}: large', { map: `${row.label}, ${title}` }));
   button.addEventListener('click', () => enlarge(button.closest('tr'), row, title, field));
   cell.append(button);
   return cell;
@@ -87,7 +87,7 @@ function enlarge(line, row, title, field) {
   const dialog = $('dialog.large'), canvas = $('dialog canvas'), label = `${row.label}, ${title}`;
   state.large = { canvas, field };
   canvas.setAttribute('aria-label', label);
-  $('dialog .legend').textContent = `${label}, for ${state.data.info.class}. ${row.note ?? ''}`;
+  $('dialog .legend').textContent = _('{map}, for {name}. {note}', { map: label, name: state.data.info.class, note: row.note ?? '' });
   $('dialog .compare').onclick = () => { dialog.close(); pick(line, row.method); };
   dialog.showModal();
   scheduleDraw();

@@ -1,0 +1,72 @@
+"""The texts of the page as they stand in its sources: what must be in every catalogue, and what may be."""
+
+import ast
+
+from paths import ROOT
+
+from demo.components.canvas import STATIC
+from demo.language import sources
+from demo.language.catalogue import FIELD
+
+CALLS = ("_", "ngettext")
+TREES = {path: ast.parse(path.read_text(encoding="utf-8"))
+         for top in ("demo", "bsoftmax") for path in sorted((ROOT / top).rglob("*.py"))}  # fmt: skip
+
+
+def normal(text):
+    """A template without the names of its fields; markup of Python's format is no field."""
+    return FIELD.sub("{}", text)
+
+
+def template(node):
+    """A string or an f-string as a template; None for anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return None
+
+
+def asked(tree):
+    """The texts that a module translates by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+            forms = node.args[: 2 if node.func.id == "ngettext" else 1]
+            yield from filter(None, map(template, forms))
+
+
+def raised(tree):
+    """The sentences of the errors that a module raises."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            yield from filter(None, map(template, node.exc.args[:1]))
+
+
+def literals(tree):
+    """Every string of a module."""
+    return {template(node) for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))} - {None}
+
+
+def static():
+    """The texts of HTML, JavaScript and CSS."""
+    for suffix, read in (
+        ("html", sources.html_messages), ("js", sources.script_messages), ("css", sources.style_messages),
+    ):  # fmt: skip
+        for path in sorted(STATIC.rglob(f"*.{suffix}")):
+            yield from read(path.read_text(encoding="utf-8"))
+
+
+def of_demo():
+    """The modules of the page."""
+    return {path: tree for path, tree in TREES.items() if path.is_relative_to(ROOT / "demo")}
+
+
+def example():
+    """The finished example, as it stands."""
+    return (STATIC / "guide" / "example.json").read_text(encoding="utf-8")
+
+
+def everything():
+    """Every string in the sources, and every line of one, without the names of fields and the marks of Markdown."""
+    found = {normal(text) for text in [*static(), *(text for tree in TREES.values() for text in literals(tree))]}
+    return found | {line.lstrip("#- ") for text in found for line in text.split("\n")}
