@@ -77,18 +77,18 @@ def checked(name: str, weights: str | None = None) -> Cut:
         _shake(net)
     net.eval()
     x, before = torch.randn(1, 3, size, size), None
-    if not lifted and entry.stride:
-        before = net.forward_features(x)
-        lifted = stride.lift(net, entry.stride)
-    lifted = lifted or (entry.note if entry.stride is None else "")
-    expected = net(x)
     try:
+        if not lifted and entry.stride:
+            before = net.forward_features(x)
+            lifted = stride.lift(net, entry.stride)
+        expected = net(x)
         with torch.enable_grad():
             pieces = entry.cut(net)
         trunk, neck, classifier = (part.eval() for part in pieces[:3])
         F, tokens = trunk(x)
     except ValueError as error:
         return Cut(name, family, refused=str(error))
+    lifted = lifted or (entry.note if entry.stride is None else "")
     h = neck(F, tokens)
     classes = int(last_linear(classifier).out_features)
     got = classifier(h) if classes else h

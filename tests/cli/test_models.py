@@ -84,6 +84,12 @@ def test_check_says_what_was_lifted_and_what_is_kept_aside(run):
     assert "no_such_network" in err
 
 
+def test_check_says_why_a_network_of_several_grids_is_not_cut(run):
+    code, out, err = run("models", "--check", "coat_mini")
+    assert "coat_mini has 3 grids of features, not one" in out + err
+    assert "Traceback" not in err
+
+
 def test_the_table_of_trunks_holds_what_it_says():
     """docs/trunks.md is written by benchmarks/trunks.py: maps whose logits are timm's, or reasons."""
     text = (ROOT / "docs" / "trunks.md").read_text(encoding="utf-8")
