@@ -85,7 +85,7 @@ def test_check_says_what_was_lifted_and_what_is_kept_aside(run):
 
 
 def test_check_says_why_a_network_of_several_grids_is_not_cut(run):
-    code, out, err = run("models", "--check", "coat_mini")
+    _, out, err = run("models", "--check", "coat_mini")
     assert "coat_mini has 3 grids of features, not one" in out + err
     assert "Traceback" not in err
 
