@@ -69,4 +69,5 @@ def example():
 def everything():
     """Every string in the sources, and every line of one, without the names of fields and the marks of Markdown."""
     found = {normal(text) for text in [*static(), *(text for tree in TREES.values() for text in literals(tree))]}
-    return found | {line.lstrip("#- ") for text in found for line in text.split("\n")}
+    paragraphs = {part.strip("\n") for text in found for part in text.split("\n\n")}
+    return found | paragraphs | {line.lstrip("#- ") for part in paragraphs for line in part.split("\n")}
