@@ -9,8 +9,10 @@ from demo.language import sources
 from demo.language.catalogue import FIELD
 
 CALLS = ("_", "ngettext")
-TREES = {path: ast.parse(path.read_text(encoding="utf-8"))
+FILES = {path: path.read_text(encoding="utf-8")
          for top in ("demo", "bsoftmax") for path in sorted((ROOT / top).rglob("*.py"))}  # fmt: skip
+TREES = {path: ast.parse(text) for path, text in FILES.items()}
+SPEAKING = {path: tree for path, tree in TREES.items() if "import gettext as _" in FILES[path]}
 
 
 def normal(text):
@@ -27,12 +29,35 @@ def template(node):
     return None
 
 
+def constants(tree):
+    """{name: the texts in it} of what a module, or a class in it, gives a name."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                both = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+                pairs = zip(target.elts, node.value.elts) if both else [(target, node.value)]
+                found |= {name.id: list(texts_in(value)) for name, value in pairs if isinstance(name, ast.Name)}
+    return found
+
+
+def texts_in(value):
+    """A text, or those in a table or in the fields of its entries."""
+    if isinstance(value, ast.Dict):
+        yield from filter(None, map(template, value.values))
+    elif template(value):
+        yield template(value)
+
+
 def asked(tree):
-    """The texts that a module translates by name."""
+    """The texts that a module translates: those in calls of `_`, and those behind names of its own there."""
+    named = constants(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
-            forms = node.args[: 2 if node.func.id == "ngettext" else 1]
-            yield from filter(None, map(template, forms))
+            for form in node.args[: 2 if node.func.id == "ngettext" else 1]:
+                form = form.value if isinstance(form, ast.Subscript) else form
+                name = getattr(form, "id", getattr(form, "attr", ""))
+                yield from [template(form)] if template(form) else named.get(name, []) if name.isupper() else []
 
 
 def raised(tree):
@@ -69,4 +94,5 @@ def example():
 def everything():
     """Every string in the sources, and every line of one, without the names of fields and the marks of Markdown."""
     found = {normal(text) for text in [*static(), *(text for tree in TREES.values() for text in literals(tree))]}
-    return found | {line.lstrip("#- ") for text in found for line in text.split("\n")}
+    paragraphs = {part.strip("\n") for text in found for part in text.split("\n\n")}
+    return found | paragraphs | {line.lstrip("#- ") for part in paragraphs for line in part.split("\n")}

@@ -18,10 +18,11 @@ LANGUAGES = {DEFAULT: "English", "ko": "한국어"}
 FIELD = re.compile(r"\{(\w+)(?:[!:][^{}]*)?\}")  # of a template, with its format
 LITERAL = 18  # letters that a template must have besides its fields to be recognised in a sentence
 WORD = re.compile(r"[A-Za-z]{2}")
+LONGEST = 1000  # letters of a sentence whose template is looked for
 BEGIN = 4  # letters by which templates are looked up
 NUMBERED = re.compile(r"(.*\D) ([-+\N{MINUS SIGN}]?[\d.,]+)", re.DOTALL)  # "logit 3.21"
 
-Template = tuple[re.Pattern[str], str]
+Template = tuple[tuple[str, ...], re.Pattern[str], str]  # its literal parts, what fits it, the other language's
 
 
 @cache
@@ -51,11 +52,11 @@ def translated(text: str, language: str) -> str:
     if language == DEFAULT or not WORD.search(text):
         return text
     known = translations(language).gettext(text)
-    if known != text:
+    if known != text or len(text) > LONGEST:
         return known
     templates = _templates(language)
-    for fits, template in [*templates.get(text[:BEGIN], []), *templates.get("", [])]:
-        if match := fits.fullmatch(text):
+    for parts, fits, template in [*templates.get(text[:BEGIN], []), *templates.get("", [])]:
+        if all(part in text for part in parts) and (match := fits.fullmatch(text)):
             return _filled(template, match, language)
     if numbered := NUMBERED.fullmatch(text):
         return f"{translated(numbered[1], language)} {numbered[2]}"
@@ -72,12 +73,12 @@ def _filled(template: str, match: re.Match[str], language: str) -> str:
 @cache
 def _templates(language: str) -> dict[str, list[Template]]:
     """The templates by their first letters ("": those that begin with a field), the most definite first."""
-    entries = [(m.id, m.string) for m in catalogue(language) if isinstance(m.id, str) and FIELD.search(m.id)]
-    entries = [entry for entry in entries if len(FIELD.sub("", entry[0])) >= LITERAL]
+    forms = [(m.id[1], m.string[0]) if m.pluralizable else (m.id, m.string) for m in catalogue(language) if m.id]
+    entries = [form for form in forms if FIELD.search(form[0]) and len(FIELD.sub("", form[0])) >= LITERAL]
     found: dict[str, list[Template]] = {}
     for english, words in sorted(entries, key=lambda entry: -len(FIELD.sub("", entry[0]))):
         start = "" if "{" in english[:BEGIN] else english[:BEGIN]
-        found.setdefault(start, []).append((pattern(english), str(words)))
+        found.setdefault(start, []).append((tuple(FIELD.split(english)[::2]), pattern(english), str(words)))
     return found
 
 

@@ -14,6 +14,7 @@ from demo.language import catalogue, sources
 from demo.language.catalogue import FIELD, LANGUAGES, translated
 from demo.language.visitor import OfVisitors, current, language_of, preferred, speaking
 
+OPERATORS = ("serve", "storage", "permissions", "canvas")  # their errors are for who runs the page, or writes it
 OTHERS = [tag for tag in LANGUAGES if tag != catalogue.DEFAULT]
 
 
@@ -34,9 +35,16 @@ def fields(text):
 
 
 def test_every_text_that_the_page_translates_is_in_the_catalogue(entries):
-    asked = {text for tree in messages.TREES.values() for text in messages.asked(tree)}
+    asked = {text for tree in messages.SPEAKING.values() for text in messages.asked(tree)}
     missing = [text for text in sorted({*asked, *messages.static()}) if not entries.get(text)]
     assert not missing
+
+
+def test_every_error_that_the_page_raises_is_in_the_catalogue(entries):
+    known = {messages.normal(text) for text in entries}
+    for path, tree in messages.of_demo().items():
+        missing = {text for text in messages.raised(tree) if messages.normal(text) not in known}
+        assert not missing or path.stem in OPERATORS, path
 
 
 def test_every_entry_is_translated_with_the_same_fields_and_markup(entries):
@@ -54,11 +62,10 @@ def test_no_entry_is_left_over(entries):
 
 
 def test_no_module_that_translates_uses_the_name_for_something_else():
-    for path, tree in messages.TREES.items():
-        if any(messages.asked(tree)):
-            stored = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "_"
-                      and isinstance(n.ctx, ast.Store)]  # fmt: skip
-            assert not stored, f"{path}: the name _ is given away in the lines {stored}"
+    for path, tree in messages.SPEAKING.items():
+        names = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "_")
+        stored = [node.lineno for node in names if isinstance(node.ctx, ast.Store)]
+        assert not stored, f"{path}: the name _ is given away in the lines {stored}"
 
 
 @pytest.mark.parametrize(
