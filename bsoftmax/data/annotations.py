@@ -177,8 +177,9 @@ def _coco_rows(file: str, found: dict[str, Any]) -> Iterator[tuple[str, Box, str
         if entry.get("iscrowd"):
             continue
         try:
-            bbox = entry["bbox"]
-            x, y, w, h = (float(value) for value in bbox) if isinstance(bbox, list) else ()
+            if not isinstance(entry["bbox"], list):
+                raise TypeError
+            x, y, w, h = map(float, entry["bbox"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError(f"{where}: expected a bbox of four numbers x, y, w, h: mend it.") from None
         yield name, parse_box((x, y, x + w - 1, y + h - 1), where), where
