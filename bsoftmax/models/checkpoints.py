@@ -136,7 +136,7 @@ def header(path: str | Path) -> Header:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
             kinds = {key: str(part.get_dtype()) for key, part in slices.items()}
             shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
-            found = Header(shapes, {key: json.loads(value) for key, value in file.metadata().items()})
+            read = Header(shapes, {key: json.loads(value) for key, value in file.metadata().items()})
     except _DAMAGED:
         raise _unreadable(path) from None
     if odd := [key for key, kind in kinds.items() if kind not in NUMBERS]:
@@ -144,7 +144,7 @@ def header(path: str | Path) -> Header:
             f"{quoted(path.name)} holds numbers of the kind {kinds[odd[0]]} (in {quoted(odd[0])}), which are not used "
             "here: save it in single or half precision."
         )
-    return found
+    return read
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -174,7 +174,7 @@ def _traced(own: nn.Module, x: Tensor) -> tuple[nn.Module, fx.Graph]:
     try:
         shapes = ({0: torch.export.Dim("images")},)
         root = torch.export.export(own, (x,), dynamic_shapes=shapes, strict=False).module()
-        return root, cast(fx.GraphModule, root).graph
+        return root, root.graph
     except Exception as error:
         raise ValueError(
             f"Neither torch.fx nor torch.export can trace {type(own.get_submodule('net')).__name__} ({why}): give "
