@@ -78,6 +78,8 @@ def places(tree: ast.Module) -> Iterator[ast.AST]:
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             arguments = (*node.args.args, *node.args.kwonlyargs)
             hidden = [node.returns, *(a.annotation for a in arguments), *node.decorator_list]
+        elif isinstance(node, ast.ClassDef):
+            hidden = [*node.decorator_list]
         elif isinstance(node, ast.AnnAssign):
             hidden = [node.annotation]
         elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id[0].isupper():

@@ -155,6 +155,17 @@ def test_bad_distortions_are_refused(view, bad):
         effects.distort(view, 0, "cam", bad)
 
 
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_shift_moves_every_row_and_every_bias(biased):
+    head, d = torch.nn.Linear(N, C, bias=biased), torch.arange(1.0, N + 1)
+    plain, both = distortions.Shift("d", d), distortions.Shift("d", d, bias=2.0)
+    assert (plain.bias, plain.radius) == (0, 0)
+    h = torch.rand(4, N)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.apply(head)(h), head(h) + (h @ d)[:, None])
+        torch.testing.assert_close(both.apply(head)(h), head(h) + (h @ d)[:, None] + 2)
+
+
 @pytest.mark.parametrize("odd", [N, N + 3, -1])
 def test_the_channel_that_is_none_is_named(odd):
     with pytest.raises(ValueError, match=rf"numbered 0 to {N - 1}, got {odd}:"):
