@@ -15,6 +15,7 @@ import time
 
 import timing
 import torch
+from history import record
 
 from bsoftmax.data import layouts
 from bsoftmax.data.loader import decoded
@@ -70,6 +71,7 @@ def main():
     ]
     print(timing.machine(1))
     print(timing.table(("", "", "target"), rows))
+    record(f"fidelity, {len(index)} images, {len(chosen)} columns", {"everything / bare trunk": slower})
 
 
 if __name__ == "__main__":

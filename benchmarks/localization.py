@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import timing
+from history import record
 
 from bsoftmax.evaluation import localization
 
@@ -59,13 +60,15 @@ def main():
         for who, run in (("ours", ours), ("plain", theirs))
     }
     times = timing.interleaved(cases, options.rounds, clock=time.process_time)
-    rows = []
+    rows, ratios = [], {}
     for name in ("one metric", "both"):
         faster = timing.ratio(times, f"plain, {name}", f"ours, {name}")
+        ratios[f"box metrics, {name}, ours / plain"] = 1 / faster
         per_map = [f"{timing.ms(times, f'{who}, {name}') / len(maps):.1f}" for who in ("ours", "plain")]
         rows.append((name, *per_map, f"{faster:.1f}", timing.verdict(faster, TARGET, least=True)))
     print(timing.machine(1))
     print(timing.table(("", "ours, ms a map", "plain, ms a map", "times as fast", "target"), rows))
+    record("localization", ratios)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from history import record
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM, XGradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timing import Times, interleaved, machine, ms, ratio, table, verdict
@@ -91,7 +92,7 @@ def peers(model: DualBranch, x: Tensor, k: int, frozen: bool) -> Callable[[], No
     return run
 
 
-def resnet(rounds: int, clock: Clock) -> None:
+def resnet(rounds: int, clock: Clock) -> dict[str, float]:
     model = dual("resnet50")
     x = picture(model)
     k = int(forward(model, x)().argmax())
@@ -110,6 +111,7 @@ def resnet(rounds: int, clock: Clock) -> None:
         ["pytorch-grad-cam", f"{ms(both, 'theirs'):.0f}", f"{times:.1f}", verdict(times, 20, least=True)],
         ["pytorch-grad-cam, its trunk frozen", f"{ms(both, 'frozen'):.0f}", f"{ratio(both, 'frozen', 'ours'):.1f}", ""],
     ]))  # fmt: skip
+    return {"ResNet-50, five methods x two heads / forward": one, "ResNet-50, ours / pytorch-grad-cam": 1 / times}
 
 
 def each_method(model: DualBranch, x: Tensor) -> dict[str, Callable[[], object]]:
@@ -146,7 +148,7 @@ def gradients(model: DualBranch, x: Tensor, rounds: int, clock: Clock) -> Times:
     return interleaved({"frozen": G(False), "trainable": G(True), "all": weights_too}, rounds, clock)
 
 
-def vgg(rounds: int, clock: Clock) -> None:
+def vgg(rounds: int, clock: Clock) -> dict[str, float]:
     model = dual("vgg16")
     x = picture(model)
     four = tuple(method for method in FIVE if unavailable(model, method) is None)
@@ -164,6 +166,7 @@ def vgg(rounds: int, clock: Clock) -> None:
         ["at F, classifier trainable", f"{ms(G, 'trainable'):.0f}", f"{ratio(G, 'trainable', 'frozen'):.1f}"],
         ["at F and at the weights (never done)", f"{ms(G, 'all'):.0f}", f"{ratio(G, 'all', 'frozen'):.1f}"],
     ]))  # fmt: skip
+    return {"VGG-16, four methods x two heads / forward": value}
 
 
 def methods_alone(trunk: str, rounds: int, clock: Clock) -> None:
@@ -199,11 +202,11 @@ def main() -> None:
     clock = time.process_time if options.cpu else time.perf_counter
     few = max(3, options.rounds // 3)
     print(machine(options.threads) + (", processor time" if options.cpu else ""))
-    resnet(options.rounds, clock)
-    vgg(options.rounds, clock)
+    ratios = resnet(options.rounds, clock) | vgg(options.rounds, clock)
     batch(few, clock)
     for trunk in ("resnet10t", "resnet50", "vgg16"):
         methods_alone(trunk, few, clock)
+    record(f"speed, {options.threads} threads{', processor time' if options.cpu else ''}", ratios)
 
 
 if __name__ == "__main__":

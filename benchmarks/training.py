@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from history import record
 from timing import interleaved, machine, ms, ratio, table, verdict
 from torch import Tensor
 
@@ -143,6 +144,11 @@ def measure(name: str, train: ImageSet, val: ImageSet, rounds: int) -> None:
          verdict(abs(scores["ours"] - scores["plain"]), 1)],
     ]  # fmt: skip
     print(f"\n{table([f'{name}: {len(train)} images', 'measured', 'target'], rows)}")
+    ratios = {
+        "training / trunk passes": ratio(times, "ours", "passes"),
+        "ours / plain loop": ratio(times, "ours", "plain"),
+    }
+    record(f"training, {name}, {len(train)} images", ratios)
 
 
 def peak(data: Path, epochs: int) -> float:

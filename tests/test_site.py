@@ -17,11 +17,13 @@ def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True))
-    return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.html")}
+    pages = folder.rglob("*.html")
+    return {path.relative_to(folder).with_suffix("").as_posix(): path.read_text(encoding="utf-8") for path in pages}
 
 
 def test_every_page_of_docs_is_there(site):
-    assert {path.stem for path in (ROOT / "docs").glob("*.md")} | {"404"} == site.keys()
+    docs = ROOT / "docs"
+    assert {p.relative_to(docs).with_suffix("").as_posix() for p in docs.rglob("*.md")} | {"404"} == site.keys()
 
 
 def test_pages_fetch_nothing(site):

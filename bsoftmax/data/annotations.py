@@ -162,21 +162,27 @@ def _coco(file: str, text: str) -> Iterator[tuple[str, Box, str]] | None:
 
 
 def _coco_rows(file: str, found: dict[str, Any]) -> Iterator[tuple[str, Box, str]]:
+    if not isinstance(found["images"], list) or not isinstance(found["annotations"], list):
+        raise DataError(f"{file}: expected lists of images and of annotations: mend it.")
     try:
         names = {image["id"]: str(image["file_name"]) for image in found["images"]}
     except (TypeError, KeyError):
         raise DataError(f"{file}: expected an id and a file_name of every image: mend it.") from None
     for n, entry in enumerate(found["annotations"]):
         where = f"{file} annotation {n + 1}"
-        if not isinstance(entry, dict) or entry.get("image_id") not in names:
-            raise DataError(f"{where}: expected the image_id of one of the images: mend it.")
+        try:
+            name = names[entry["image_id"]]
+        except (KeyError, TypeError):
+            raise DataError(f"{where}: expected the image_id of one of the images: mend it.") from None
         if entry.get("iscrowd"):
             continue
         try:
-            x, y, w, h = (float(value) for value in entry["bbox"])
-        except (KeyError, TypeError, ValueError):
+            if not isinstance(entry["bbox"], list):
+                raise TypeError
+            x, y, w, h = map(float, entry["bbox"])
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError(f"{where}: expected a bbox of four numbers x, y, w, h: mend it.") from None
-        yield names[entry["image_id"]], parse_box((x, y, x + w - 1, y + h - 1), where), where
+        yield name, parse_box((x, y, x + w - 1, y + h - 1), where), where
 
 
 def parse_voc(file: str, text: str) -> tuple[Size, tuple[Box, ...]]:
@@ -191,6 +197,8 @@ def parse_voc(file: str, text: str) -> tuple[Size, tuple[Box, ...]]:
         root = ElementTree.fromstring(text)
         size = (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
         found = [[b.findtext(key) for key in ("xmin", "ymin", "xmax", "ymax")] for b in root.iter("bndbox")]
+        if min(size) < 1:
+            raise ValueError
     except (ElementTree.ParseError, ValueError):
         raise DataError(f"{file}: expected XML with the picture's size and bndbox entries: mend it.") from None
     return size, tuple(clip_box(parse_box(box, file), size, f"{file}: a box") for box in found)

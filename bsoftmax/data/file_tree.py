@@ -56,8 +56,12 @@ class FileTree:
         start = f"{at}/" if at else ""
         yield from (start + name for name in files)
         for name in folders:
-            if not (self.root / start / name).is_symlink():  # links may form a cycle
+            if not self.is_link(start + name):  # links may form a cycle
                 yield from self.walk(start + name)
+
+    def is_link(self, name: str) -> bool:
+        """Whether a file or folder is a symbolic link."""
+        return os.path.islink(self.root / name)
 
     def path(self, name: str) -> Path | None:
         """Path of a file on disk; None when it does not exist."""
@@ -121,6 +125,10 @@ class Unpacked(FileTree):
         """Sorted names of the folders and the files directly in a folder."""
         folders, files = self._folders.get(at, ((), ()))
         return sorted(folders), sorted(files)
+
+    def is_link(self, name: str) -> bool:
+        """False: links are not unpacked, and names in the zip are no names on the disk."""
+        return False
 
     def path(self, name: str) -> Path | None:
         """Path of a file on disk; None when it does not exist."""

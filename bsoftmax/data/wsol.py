@@ -14,6 +14,7 @@ from .official import ListedImage, build_data_set, parse_lines
 from .sets import DataError, DataSet
 
 IDS, LABELS, SIZES, BOXES = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+MOST_LABELS = 1_000_000  # there is a name for every label up to the largest
 
 
 def is_wsol(tree: FileTree) -> bool:
@@ -75,7 +76,7 @@ def _wsol_rows(tree: FileTree, folder: str, images: FileTree) -> list[ListedImag
 
 def _pair(line: str) -> tuple[str, int]:
     name, label = line.rsplit(",", 1)
-    if int(label) < 0:
+    if not 0 <= int(label) < MOST_LABELS:
         raise ValueError
     return name, int(label)
 

@@ -45,9 +45,16 @@ def check_header(source: str | Path | bytes, name: str | None = None) -> tuple[i
     """
     with _opened(source, name) as image:
         width, height = image.size
-        # getexif() of a PNG without EXIF would decode it.
-        rotated = (image.format == "TIFF" or "exif" in image.info) and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
-        return (height, width) if rotated else (width, height)
+        return (height, width) if _lies_on_its_side(image) else (width, height)
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether EXIF turns the image by a right angle; a TIFF is turned by Pillow when it is opened."""
+    with contextlib.suppress(Exception):  # broken EXIF is ignored, as when the image is read
+        # getexif() of a PNG without EXIF would decode it
+        if image.format != "TIFF" and "exif" in image.info:
+            return image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    return False
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ MOST_PARAMETERS = 3e9  # of a network; the largest of timm's has 2.5e9
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 MAX_HEADER = 16_000_000  # bytes: 25,000 classes of 500 letters
+# numbers that tensors may be of; PyTorch computes with no others everywhere
+NUMBERS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 # json.loads raises ValueError for numbers of thousands of digits too, and RecursionError for thousands of brackets
 _DAMAGED = (SafetensorError, ValueError, RecursionError, OSError)
 
@@ -131,10 +133,18 @@ def header(path: str | Path) -> Header:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            return Header(shapes, {key: json.loads(value) for key, value in file.metadata().items()})
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            kinds = {key: str(part.get_dtype()) for key, part in slices.items()}
+            shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+            read = Header(shapes, {key: json.loads(value) for key, value in file.metadata().items()})
     except _DAMAGED:
         raise _unreadable(path) from None
+    if odd := [key for key, kind in kinds.items() if kind not in NUMBERS]:
+        raise CheckpointError(
+            f"{quoted(path.name)} holds numbers of the kind {kinds[odd[0]]} (in {quoted(odd[0])}), which are not used "
+            "here: save it in single or half precision."
+        )
+    return read
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -38,6 +38,17 @@ class Pieces(NamedTuple):
     layer: str
 
 
+class Features(nn.Module):
+    """A trunk made of a sequence of layers."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        return self.net(x), None
+
+
 class GlobalAveragePool(nn.Module):
     """h_i = 1/(PQ) sum_pq F_i^(p,q): [B,N,P,Q] -> [B,N] (Eq. 3)."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -19,7 +19,7 @@ from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, fx, nn
 
 from . import token_surgery
-from .heads import MLP, FlatGrid, GlobalAveragePool, Pieces, TimmNet, name_of, one_linear
+from .heads import MLP, Features, FlatGrid, GlobalAveragePool, Pieces, TimmNet, name_of, one_linear
 from .token_surgery import ClassTokenNeck, PatchPoolNeck, TokenTrunk
 
 __all__ = [
@@ -71,7 +71,7 @@ def generic(net: TimmNet) -> Pieces:
         raise ValueError(f"{name_of(net)} gives {F.shape[1]} tokens, which are no square grid: choose another trunk.")
     if form == "maps" and F.shape[1] != net.num_features and F.shape[3] == net.num_features:
         form = "channels last"
-    leaf = torch.rand_like(F).requires_grad_()
+    leaf = torch.randn_like(F).requires_grad_()  # of both signs: a ReLU in front of the pooling must show
     logits = net.forward_head(leaf).detach()
     net.reset_classifier(0)
     neck = _timm_neck(net, leaf, form, below=_used_children(net, F))
@@ -137,48 +137,63 @@ def _used_children(net: nn.Module, out: Tensor) -> set[str]:
     return {child for (child, _), grad in zip(named, grads) if grad is not None}
 
 
-def at_layer(own: nn.Module, layer: str) -> tuple[nn.Module, nn.Module, nn.Linear]:
+def at_layer(own: nn.Module, layer: str, x: Tensor) -> tuple[nn.Module, nn.Module, nn.Linear]:
     """x -> F or (F, what else the head needs), F and that -> h, and the last linear layer, of the module `own.net`.
 
-    Raises ValueError where there is no such layer, or where torch.fx cannot trace the module.
+    Raises ValueError where there is no such layer, or where neither torch.fx nor torch.export can trace the module.
     """
     net = own.get_submodule("net")
     known, kind = [name for name, _ in net.named_modules()], type(net).__name__
     if not layer or layer not in known:
         near = difflib.get_close_matches(layer, known, n=3, cutoff=0.4) or known[-4:]
         raise ValueError(f"{kind} has no layer {layer!r}; nearest: {', '.join(near)}.")
-    try:
-        graph = fx.Tracer().trace(own)
-    except Exception as error:  # whatever the module's own code does with a symbolic value
-        raise ValueError(
-            f"torch.fx cannot trace {kind} ({str(error).splitlines()[0][:150].rstrip('.')}): give "
-            "from_module trunk and neck, two functions, instead of a layer."
-        ) from error
-    inside = [
-        n for n in graph.nodes if f"net.{layer}" in {path for path, _ in n.meta.get("nn_module_stack", {}).values()}
-    ]
+    root, graph = _traced(own, x)
+    inside = [n for n in graph.nodes if f"net.{layer}" in _path(n)]
     leaves = [n for n in inside if any(user not in inside for user in n.users)]
-    logits = next(n for n in graph.nodes if n.op == "output").args[0]
-    linear = (
-        own.get_submodule(str(logits.target)) if isinstance(logits, fx.Node) and logits.op == "call_module" else None
-    )
+    found = next(n for n in graph.nodes if n.op == "output").args[0]
+    logits = found[0] if isinstance(found, (tuple, list)) else found
+    linear = own.get_submodule(_path(logits)[-1]) if isinstance(logits, fx.Node) and _path(logits) else None
     if not leaves or not isinstance(linear, nn.Linear):
         what = "does not run it" if not leaves else "does not end in a linear layer, which its logits must come from"
         raise ValueError(f"{kind} {what}: give from_module trunk and neck, two functions.")
-    below, above = _halves(own, graph, leaves[-1], logits.args[0])
+    below, above = _halves(root, graph, leaves[-1], logits.args[0])
     return below, above, linear
 
 
-def _halves(own: nn.Module, graph: fx.Graph, F: fx.Node, h: fx.Node) -> tuple[nn.Module, nn.Module]:
+def _path(node: fx.Node) -> list[str]:
+    """The names of the modules that run a node, the innermost last."""
+    return [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+
+
+def _traced(own: nn.Module, x: Tensor) -> tuple[nn.Module, fx.Graph]:
+    """The graph of a module for any number of images, by torch.fx, else by torch.export, and what has its weights."""
+    try:
+        return own, fx.Tracer().trace(own)
+    except Exception as error:  # whatever the module's own code does with a symbolic value, as in transformers
+        why = (str(error).splitlines() or [type(error).__name__])[0][:150].rstrip(".")
+    try:
+        shapes = ({0: torch.export.Dim("images")},)
+        root = torch.export.export(own, (x,), dynamic_shapes=shapes, strict=False).module()
+        return root, root.graph
+    except Exception as error:
+        raise ValueError(
+            f"Neither torch.fx nor torch.export can trace {type(own.get_submodule('net')).__name__} ({why}): give "
+            "from_module trunk and neck, two functions, instead of a layer."
+        ) from error
+
+
+def _halves(root: nn.Module, graph: fx.Graph, F: fx.Node, h: fx.Node) -> tuple[nn.Module, nn.Module]:
     """The way to F and what else the head needs, and that from there to h. Raises ValueError where h needs no F."""
     image = next(n for n in graph.nodes if n.op == "placeholder")
-    given = _behind(graph, image) - _behind(graph, F)
+    counts = {n for n in graph.nodes if isinstance(n.meta.get("val"), torch.SymInt)}  # of images, and made of it
+    batch = {n for n in counts if str(n.meta["val"]) == str(image.meta["val"].shape[0])}
+    given = _behind(graph, image) - _behind(graph, F) - counts
     if h in given - {F}:
         raise ValueError("The logits do not depend on that layer: name another one.")
-    above = _before([h], given)
+    above = _before([h], given | batch)
     rest = [n for n in graph.nodes if n in given and n is not F and above & set(n.users)]
     below = _before([F, *rest], {image})
-    return _module(own, graph, below, [image], [F, *rest]), _module(own, graph, above, [F, *rest], [h])
+    return _module(root, graph, below, [image], [F, *rest]), _module(root, graph, above, [F, *rest], [h], batch)
 
 
 def _behind(graph: fx.Graph, start: fx.Node) -> set[fx.Node]:
@@ -201,16 +216,19 @@ def _before(ends: Sequence[fx.Node], given: set[fx.Node]) -> set[fx.Node]:
 
 
 def _module(
-    own: nn.Module, graph: fx.Graph, nodes: set[fx.Node], inputs: Sequence[fx.Node], outputs: Sequence[fx.Node]
-) -> fx.GraphModule:
+    root: nn.Module, graph: fx.Graph, nodes: set[fx.Node], inputs: Sequence[fx.Node], outputs: Sequence[fx.Node],
+    batch: Collection[fx.Node] = (),
+) -> fx.GraphModule:  # fmt: skip
+    """The nodes as a module; those in `batch` are the number of images of the first input."""
     new = fx.Graph()
     made = {n: new.placeholder(n.name) for n in inputs}
+    made |= {n: new.call_function(torch.ops.aten.sym_size.int, (made[inputs[0]], 0)) for n in batch}
     for n in graph.nodes:
         if n in nodes and n not in made:
             made[n] = new.node_copy(n, made.__getitem__)
     results = tuple(made[n] for n in outputs)
     new.output(results if len(results) > 1 else results[0])
-    return fx.GraphModule(own, new)
+    return fx.GraphModule(root, new)
 
 
 def _layer(net: nn.Module, name: str, kind: type[L]) -> L:
@@ -248,17 +266,6 @@ def vgg16_cam(net: TimmNet) -> Pieces:
         nn.init.zeros_(conv6.bias)
     layers = nn.Sequential(*_layer(net, "features", nn.Sequential)[:-1], conv6, nn.ReLU())
     return Pieces(Features(layers), GlobalAveragePool(), nn.Linear(1024, net.num_classes), "conv6")
-
-
-class Features(nn.Module):
-    """A trunk made of a sequence of layers."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        return self.net(x), None
 
 
 class FlatReduction(nn.Module):

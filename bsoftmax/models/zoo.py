@@ -78,9 +78,9 @@ def from_module(
 
     `net` maps images [B,3,S,S] to logits [B,C], or to an object with them as `.logits` (transformers), and its logits
     are one linear layer's. F is the output of `layer` (a name in `net.named_modules()`): maps [B,N,P,Q] or [B,P,Q,N],
-    or tokens [B,T+PQ,N], whose first T are kept aside. torch.fx splits the module; where it cannot trace one, `trunk`
-    (x -> F) and `neck` (F -> h, what the last linear layer of `net` reads) say the same, instead of `layer`. The module
-    itself is used, not a copy: frozen, and in eval mode.
+    or tokens [B,T+PQ,N], whose first T are kept aside. torch.fx or torch.export splits the module; where neither can
+    trace it, `trunk` (x -> F) and `neck` (F -> h, what the last linear layer of `net` reads) say the same, instead of
+    `layer`. The module itself is used, not a copy: frozen, and in eval mode.
 
     `classes`: the names of the logits; `size`, `mean`, `std`: of the input. The model saves its heads alone; `heads`:
     such a file, for the module whose weights it was trained on. Raises ValueError where the parts do not give the
@@ -169,7 +169,7 @@ class ModuleNeck(nn.Module):
             F = F.permute(0, 2, 3, 1)
         elif self.form == "tokens":
             F = torch.cat([*([rest.pop()] if self.prefix else []), F.flatten(2).transpose(1, 2)], 1)
-        return self.run[0](F, *rest)
+        return self.run[0](F.clone(), *rest)  # layers behind may be in place (torchvision's DenseNet and VGG)
 
 
 class _Logits(nn.Module):
@@ -181,6 +181,11 @@ class _Logits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.net(x)
+        if not isinstance(out, (Tensor, fx.Proxy)) and not hasattr(out, "logits"):
+            raise ValueError(
+                f"{type(self.net).__name__} returns a {type(out).__name__}, not logits [B,C] or an object with them as "
+                ".logits: wrap it in a module that returns them alone."
+            )
         return cast(Tensor, out if isinstance(out, (Tensor, fx.Proxy)) else out.logits)
 
 
@@ -193,10 +198,11 @@ def _split(net: nn.Module, layer: str, size: int, trunk: Run | None, neck: Run |
     net, own = net.eval().requires_grad_(False), _Logits(net)
     param = next(net.parameters())
     x = torch.rand(2, 3, size, size, dtype=param.dtype, device=param.device)
+    logits = own(x)
     if trunk is not None and neck is not None:
         below, above, classifier = net, nn.Module(), last_linear(net)
     else:
-        below, above, classifier = surgery.at_layer(own, layer)
+        below, above, classifier = surgery.at_layer(own, layer, x)
         trunk, neck = below, above
     out = trunk(x)
     F, rest = (out[0], list(out[1:])) if isinstance(out, tuple) else (out, [])
@@ -204,22 +210,30 @@ def _split(net: nn.Module, layer: str, size: int, trunk: Run | None, neck: Run |
     shapes = [tuple(r.shape[1:]) for r in rest] + ([(prefix, F.shape[2])] if prefix else [])
     whole, made = ModuleTrunk(below, trunk, form, prefix), ModuleNeck(above, neck, form, shapes, prefix)
     maps, tokens = whole(x)
-    if not torch.allclose(classifier(made(maps, tokens)), own(x), rtol=1e-3, atol=1e-4):
+    if not torch.allclose(classifier(made(maps, tokens)), logits, rtol=1e-3, atol=1e-4):
         raise ValueError(
             f"Trunk, neck and last linear layer do not give {type(net).__name__}'s logits: check the parts."
         )
-    leaf = torch.rand_like(maps).requires_grad_()
-    with torch.enable_grad():
-        h = made(leaf, tokens)
-        (G,) = torch.autograd.grad((h * torch.rand_like(h)).sum(), leaf)
+    _, G = _at(made, torch.rand_like(maps), tokens)
     if not bool(G.abs().amax((0, 1)).gt(0).all()):
         raise ValueError(
             f"The logits do not depend on every position of {layer or 'trunk'!r}: name an earlier layer (where a class "
             "token reads patches: the first norm of the last block)."
         )
+    leaf = torch.randn_like(maps)  # of both signs: a ReLU in front of the pooling must show
+    h, G = _at(made, leaf, tokens)
     made.uniform = bool(torch.allclose(G, G[..., :1, :1].expand_as(G), atol=1e-6 * float(G.abs().max())))
     plain = not rest and h.shape == leaf.shape[:2] and torch.allclose(h, leaf.mean((2, 3)), atol=1e-5)
     return Pieces(whole, GlobalAveragePool() if plain else made, classifier, layer or "trunk")
+
+
+def _at(neck: nn.Module, F: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What a neck makes of maps, and the gradient of its sum, each number weighted at random, at them."""
+    F.requires_grad_()
+    with torch.enable_grad():
+        h = neck(F, tokens)
+        (G,) = torch.autograd.grad((h * torch.rand_like(h)).sum(), F)
+    return h.detach(), G
 
 
 def _form(F: Tensor, layer: str) -> tuple[str, int]:

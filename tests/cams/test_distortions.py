@@ -86,6 +86,8 @@ def test_flip_counts_round_up_after_the_product():
     assert int((distortions.sign_flip(-w, 50) != 0).sum()) == 0
     ties = torch.tensor([1.0, 1.0, 1.0, -1.0])
     assert (distortions.sign_flip(ties, 34) != 0).tolist() == [True, True, False, False]
+    assert int((distortions.sign_flip(torch.ones(200), 100) != 0).sum()) == 200
+    assert distortions.sign_flip(torch.tensor([1.0, 2.0, 0.0, 0.0]), 50).tolist() == [0, -4, 0, 0]  # 0 is not positive
 
 
 def test_vectors_are_those_of_the_reference(view):
@@ -151,6 +153,23 @@ def test_measures_at_the_edges():
 def test_bad_distortions_are_refused(view, bad):
     with pytest.raises(ValueError, match=r"numbered 0 to|from 0 to 100"):
         effects.distort(view, 0, "cam", bad)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_shift_moves_every_row_and_every_bias(biased):
+    head, d = torch.nn.Linear(N, C, bias=biased), torch.arange(1.0, N + 1)
+    plain, both = distortions.Shift("d", d), distortions.Shift("d", d, bias=2.0)
+    assert (plain.bias, plain.radius) == (0, 0)
+    h = torch.rand(4, N)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.apply(head)(h), head(h) + (h @ d)[:, None])
+        torch.testing.assert_close(both.apply(head)(h), head(h) + (h @ d)[:, None] + 2)
+
+
+@pytest.mark.parametrize("odd", [N, N + 3, -1])
+def test_the_channel_that_is_none_is_named(odd):
+    with pytest.raises(ValueError, match=rf"numbered 0 to {N - 1}, got {odd}:"):
+        distortions.channel_shift(N, [0, 2, N - 1, odd], 1.0)
 
 
 def test_redrawn_is_distort_for_what_can_move(view):

@@ -131,9 +131,31 @@ def test_complexity_and_coherency_by_hand():
     assert fidelity.coherency(a, b) == pytest.approx(50 * (ref.pearson(a, b) + 1), abs=1e-9)
 
 
+def test_coherency_of_constant_masks_is_0_whatever_rounding_says():
+    other = torch.rand(7, 9, generator=torch.Generator().manual_seed(0))
+    for n in range(1, 30):
+        flat = torch.full((7, 9), n / 31)  # whose mean is not always the number itself
+        assert fidelity.coherency(flat, other) == fidelity.coherency(other, flat) == 0
+    assert fidelity.coherency(1e-200 * other.double(), other) == 0  # a variance too small for a number
+
+
+def test_coherency_stays_on_its_scale():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        mask, factor = torch.rand(3, 3, generator=generator, dtype=torch.float64), torch.rand(1, generator=generator)
+        assert 99.9 < fidelity.coherency(mask, factor * mask) <= 100
+        assert 0 <= fidelity.coherency(mask, 1 - factor * mask) < 0.1
+
+
+def test_a_step_is_eight_rows():
+    assert 8 * 224 * fidelity.STEPS == 224 * 224
+    assert fidelity.RULES["steps"] == str(fidelity.STEPS)
+
+
 def test_adcc_is_the_harmonic_mean():
     assert fidelity.adcc(80, 20, 20) == pytest.approx(80)
     assert fidelity.adcc(90, 40, 70) == pytest.approx(3 / (1 / 90 + 1 / 60 + 1 / 30))
+    assert fidelity.adcc(0.5, 20, 20) == pytest.approx(3 / (1 / 0.5 + 1 / 80 + 1 / 80))
     for parts in ((0, 20, 20), (80, 100, 20), (80, 20, 100)):
         assert fidelity.adcc(*parts) == 0
 
@@ -189,6 +211,17 @@ def test_insertion_starts_from_a_blurred_picture():
     weights = np.outer(weights, weights) / weights.sum() ** 2
     expected = (picture[0, 5:16, 6:17].numpy() * weights).sum()
     assert float(soft[0, 10, 11]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3)])
+def test_a_picture_smaller_than_the_kernel_is_blurred_by_a_smaller_one(shape):
+    """Five pixels, of which two are reflected: no more can be for a side of three."""
+    picture = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    line = np.exp(-0.5 * (np.arange(-2, 3) / 5.0) ** 2)
+    kernel = np.outer(line, line) / line.sum() ** 2
+    padded = np.pad(picture[1].numpy(), 2, mode="reflect")
+    expected = [[(padded[y : y + 5, x : x + 5] * kernel).sum() for x in range(shape[1])] for y in range(shape[0])]
+    np.testing.assert_allclose(fidelity.blurred(picture)[1], expected)
 
 
 def test_the_area_under_a_curve():

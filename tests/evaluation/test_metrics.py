@@ -23,10 +23,47 @@ def test_entries_say_what_readers_need():
     assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
 
 
-def test_the_metrics_of_the_papers_tables_point_the_right_way():
-    assert METRICS["average_drop"].higher_is_better is False
-    for key in ("increase", "top1_cls", "top1_loc", "gt_loc", "max_box_acc_v2", "px_ap"):
-        assert METRICS[key].higher_is_better is True
+MORE, LESS = True, False
+TABLE = {  # key: which is better, ends of its scale, whether it has two scorings, what it is a function of
+    "average_drop": (LESS, 0, 100, True, "mean"), "increase": (MORE, 0, 100, True, "mean"),
+    "average_gain": (MORE, 0, 100, True, "mean"), "coherency": (MORE, 0, 100, False, "mean"),
+    "complexity": (LESS, 0, 100, False, "mean"), "adcc": (MORE, 0, 100, True, "mean"),
+    "deletion": (LESS, 0, 100, True, "mean"), "insertion": (MORE, 0, 100, True, "mean"),
+    "top1_cls": (MORE, 0, 100, False, "mean"), "top1_loc": (MORE, 0, 100, False, "mean"),
+    "gt_loc": (MORE, 0, 100, False, "mean"), "max_box_acc": (MORE, 0, 100, False, "hits"),
+    "max_box_acc_v2": (MORE, 0, 100, False, "hits"), "px_ap": (MORE, 0, 100, False, "pixels"),
+    "pointing": (MORE, 0, 100, False, "mean"), "sparsity": (None, 0, 1, False, "mean"),
+    "negative": (None, 0, 100, False, "mean"), "blank": (LESS, 0, 100, False, "mean"),
+    "centred_rank": (None, -1, 1, False, "mean"),
+}  # fmt: skip
+
+
+def test_every_metric_points_the_right_way_on_its_scale():
+    found = {k: (m.higher_is_better, *m.limits, m.scored, m.how) for k, m in METRICS.items()}
+    assert found == TABLE
+
+
+@pytest.mark.parametrize(
+    ("S", "sparsity", "negative", "blank"),
+    [
+        ([[1, 1], [1, 1]], 0, 0, 0),
+        ([[0, 0], [0, 7]], 1, 0, 0),
+        ([[3, 4], [0, 0]], (2 - 7 / 5) / (2 - 1), 0, 0),  # root of 4 positions, |M|_1 = 7, |M|_2 = 5
+        ([[3, 4], [-9, 0]], (2 - 7 / 5) / (2 - 1), 25, 0),
+        ([[0.5, -1], [-2, -3]], 1, 75, 0),
+        ([[-1, 0], [-1, -1]], 0, 75, 100),
+        ([[0, 0], [0, 0]], 0, 0, 100),
+        ([[5]], 0, 0, 0),
+        ([[1] * 9], 0, 0, 0),
+    ],
+)
+def test_numbers_of_one_map_by_hand(S, sparsity, negative, blank):
+    S = np.array(S, dtype=np.float64)
+    assert metrics.sparsity(S) == pytest.approx(sparsity, abs=1e-6)
+    assert metrics.negative(S) == pytest.approx(negative)
+    assert metrics.blank(S) == blank
+    found = {"sparsity": metrics.sparsity(S), "negative": metrics.negative(S), "blank": metrics.blank(S)}
+    assert metrics.map_numbers(S) == found
 
 
 def test_metrics_with_a_confidence_in_them_have_two_scorings():
@@ -51,6 +88,12 @@ def test_the_best_level_is_chosen_on_the_set_not_on_each_image():
     assert metrics.max_box_acc(sums, 2, STANDARD) == 100  # both are right at 20
     assert metrics.max_box_acc_v2(sums, 2, STANDARD) == pytest.approx((100 + 50 + 50) / 3)
     assert metrics.box_accuracy(sums, 2)[0, [10, 20, 30]].tolist() == [50, 100, 0]
+
+
+def test_max_box_acc_is_of_the_largest_contour_alone():
+    sums = hits_of(([10], [], [], [])).sum(0)
+    assert metrics.max_box_acc(sums, 1, STANDARD) == 100
+    assert metrics.max_box_acc_v2(sums, 1, STANDARD) == 0
 
 
 def test_only_the_authors_have_the_threshold_one():
@@ -80,6 +123,15 @@ def test_precision_and_recall_by_hand():
     assert [float(recall[i]) for i in at.values()] == pytest.approx([0.5, 1, 1])
     assert precision[0] == recall[0] == 0  # nothing scores 2
     assert "masks" in refusal(lambda: metrics.px_ap(counts * [[0], [1]]))
+
+
+def test_one_pixel_of_an_object_is_enough():
+    counts = np.zeros((2, 1002), dtype=np.int64)
+    counts[0, 700], counts[1, 300] = 1, 3
+    precision, recall = metrics.precision_recall(counts)
+    assert precision[-1] == pytest.approx(1 / 4)
+    assert recall[-1] == 1
+    assert metrics.px_ap(counts) == pytest.approx(100)
 
 
 def test_a_perfect_and_a_blind_map():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import relu
 from torchvision.models import VisionTransformer
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -61,6 +62,33 @@ class ChannelsLast(Answering):
         return self.classifier(self.norm(maps.mean((1, 2))))
 
 
+class Dense(Answering):
+    """As torchvision's DenseNet: F has both signs, and the ReLU behind it is in place."""
+
+    def forward(self, x):
+        maps = relu(self.encoder[0](x), inplace=True)
+        return self.classifier(maps.mean((2, 3)))
+
+
+class Asking(Answering):
+    """As transformers: it asks for shapes, which torch.fx has not and torch.export has."""
+
+    def forward(self, pixel_values, labels=None):
+        maps = self.encoder(pixel_values)
+        if maps.ndim != 4 or maps.shape[1] != 6:
+            raise ValueError("Expected maps.")
+        h = maps.reshape(pixel_values.shape[0], maps.shape[1], -1).mean(2)
+        return Output(self.classifier(h), (maps,))
+
+
+class Several(Answering):
+    """As detectors and distilled networks."""
+
+    def forward(self, x):
+        logits = self.classifier(self.encoder(x).mean((2, 3)))
+        return logits, logits
+
+
 # name -> module, layer of F, shape of F, whether the head pools first
 MODULES = {
     "resnet": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5), "layer3", (256, 2, 2), False),
@@ -71,6 +99,8 @@ MODULES = {
     ),
     "answering": (Answering, "encoder", (6, 4, 4), True),
     "channels last": (ChannelsLast, "last", (6, 4, 4), True),
+    "asking": (Asking, "encoder", (6, 4, 4), True),
+    "dense": (Dense, "encoder.0", (6, 4, 4), False),
 }  # fmt: skip
 
 
@@ -92,7 +122,9 @@ def test_logits_are_the_modules_own_and_maps_lie_at_the_layer(name):
     with torch.no_grad(), counted(model) as calls:
         view = View(model, x)
         torch.testing.assert_close(view.logits("softmax"), own(net, x))
+        F = view.F.clone()
         S = class_map(view.evidence("softmax", 2), "gradcam")
+    assert torch.equal(view.F, F)  # also where the next layer is in place
     assert calls == [3]  # one pass
     assert view.F.shape[1:] == shape
     assert S.shape == (3, *shape[1:])
@@ -109,7 +141,7 @@ def test_average_pooling_and_one_linear_layer_are_found():
     assert model.classes == tuple(f"class {k}" for k in range(5))
 
 
-def test_what_fx_cannot_trace_opens_by_two_functions():
+def test_what_nothing_can_trace_opens_by_two_functions():
     net = shake(Branching()).eval()
     message = refusal(lambda: from_module(net, "encoder", size=SIDE))
     assert "two functions" in message
@@ -120,6 +152,11 @@ def test_what_fx_cannot_trace_opens_by_two_functions():
     assert "do not give" in refusal(
         lambda: from_module(net, trunk=net.encoder, neck=lambda F: F.amax((2, 3)), size=SIDE)
     )
+
+
+def test_several_outputs_are_refused_with_what_to_do():
+    message = refusal(lambda: from_module(Several(), "encoder", size=SIDE))
+    assert message.startswith("Several returns a tuple, not logits [B,C] or an object with them as .logits")
 
 
 @pytest.mark.parametrize(
