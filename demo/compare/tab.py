@@ -83,7 +83,7 @@ def build(session: Session) -> Controls:
     _wire_explain(handlers, controls, stop)
     _wire_user_models(handlers, controls, checkpoint)
     seen = [photo, model, chosen, how]
-    accordion.expand(handlers.stand, seen, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
+    accordion.expand(handlers.stand, seen, stand, **endpoint("stand"), show_progress="hidden", concurrency_limit=2)
     return controls
 
 
@@ -118,8 +118,6 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
         _fetch(button.click, handlers.export, [*seen, *menus, gr.State(file)], on.fetcher, file.replace(".", "_"))
     for event, kind in ((on.canvas.figure, "figure"), (on.canvas.sweep, "sweep")):
         _fetch(event, handlers.distorted, [gr.State(kind)], on.fetcher, None)
-    trigger, answer = gr.Button(visible=False), gr.Label(visible=False)  # an endpoint for programs only
-    trigger.click(handlers.classify, seen, answer, api_name="classify")
 
 
 def _wire_explain(handlers: Handlers, on: Controls, stop: gr.Button) -> None:
@@ -133,14 +131,14 @@ def _wire_explain(handlers: Handlers, on: Controls, stop: gr.Button) -> None:
         )  # fmt: skip
         for ended in (explained.success, explained.failure):
             ended(lambda: gr.Button(visible=False), None, stop, **quiet)
-    stop.click(handlers.stop_slow, None, None, **quiet | {"api_visibility": "public"}, api_name="stop_slow")
+    stop.click(handlers.stop_slow, None, None, **quiet | endpoint("stop_slow"))
 
 
 def _wire_user_models(handlers: UserModelHandlers, on: Controls, checkpoint: gr.UploadButton) -> None:
     widgets = {name: getattr(on, name) for name in ("model", "opened", "canvas", "chosen", "method")}
     checkpoint.upload(
         named_outputs(handlers.open_checkpoint, widgets), [checkpoint, on.photo, on.method], list(widgets.values()),
-        api_name="open_checkpoint", concurrency_limit=2, show_progress_on=on.canvas,
+        **endpoint("open_checkpoint"), concurrency_limit=2, show_progress_on=on.canvas,
     )  # fmt: skip
     on.user_examples.select(handlers.example, None, on.photo, api_visibility="private", show_progress="hidden")
 
