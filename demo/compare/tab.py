@@ -17,7 +17,7 @@ from ..components.files import gallery_items
 from ..components.inputs import Menu, Photo, endpoint, named_outputs
 from ..distort import panel
 from ..server.session import Session
-from . import examples, exports
+from . import examples, exports, tour
 from .classes import ranked_classes
 from .handlers import Handlers, to_browser
 from .present import method_choices, present
@@ -72,7 +72,11 @@ def build(session: Session) -> Controls:
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
             first_maps = to_browser(analysis, present(analysis))
             canvas = CompareCanvas(
-                first_maps, label="comparison", elem_id="compare", server_functions=[_redraw(session)]
+                first_maps,
+                label="comparison",
+                elem_id="compare",
+                tour=tour.scripts(),
+                server_functions=[_redraw(session)],
             )
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")
