@@ -1,7 +1,9 @@
-"""The tour, the story of Fig. 1 and the teacher's mode, in one page of a phone."""
+"""The tour, the story of Fig. 1, the teacher's mode and what hands do, in one page of a phone."""
+
+from pathlib import Path
 
 import pytest
-from demo_made import SHOTS
+from demo_made import LION, SHOTS
 
 READY = "#compare [data-distort-ready]"
 DELTA = "input[type=range][data-distort=delta]"
@@ -85,3 +87,51 @@ def test_nothing_of_it_is_fetched_before_it_is_asked_for(app):
     config = str(app.get_config_file())
     assert "tour.js" in config
     assert "tour-card" not in config
+
+
+# ---- hands: on the same page ---------------------------------------------------------------------------------------
+
+FILE = "new File([Uint8Array.from(bytes)], 'lion', {type: 'image/jpeg'})"
+HELD = f"const held = new DataTransfer(); held.items.add({FILE});"
+
+
+def explained(page, word):
+    page.wait_for_function(f"document.querySelector('#compare .topic .class').textContent === '{word}'")
+
+
+@pytest.mark.browser
+def test_a_photograph_may_be_pasted_anywhere_and_dropped(page, browse_long):
+    lion = list(Path(LION).read_bytes())
+    paste = "document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true}));"
+    photo, drop = "document.querySelector('#photo img')", "new DragEvent('drop', {dataTransfer: held, bubbles: true})"
+    for how in (paste, f"{photo}.dispatchEvent({drop});"):
+        page.locator("#examples button").first.click()
+        explained(page, "cheetah")
+        page.evaluate(f"bytes => {{ {HELD} {how} }}", lion)
+        explained(page, "lion")
+    assert not browse_long.errors
+
+
+@pytest.mark.browser
+def test_a_finger_moves_a_slider_and_one_that_scrolls_does_not(page):
+    hand, slider = page.context.new_cdp_session(page), page.locator(DELTA)
+    hand.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 1})
+    slider.evaluate("node => node.scrollIntoView({block: 'center', behavior: 'instant'})")
+    box = slider.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def swipe(across, down):
+        hand.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for part in range(1, 11):
+            point = {"x": x + across * part / 10, "y": y + down * part / 10}
+            hand.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+        hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    before = page.evaluate("scrollY")
+    swipe(box["width"] / 4, 2)
+    page.wait_for_function(f"document.querySelector('{DELTA}').value > 20")
+    moved = slider.input_value()
+    assert page.evaluate("scrollY") == before
+    swipe(0, -150)
+    page.wait_for_function(f"scrollY > {before + 50}")
+    page.wait_for_function(f"document.querySelector('{DELTA}').value === '{moved}'")
