@@ -111,9 +111,10 @@ class Client:
         if self.photo is None or self.load.comparisons or kind == "compare":
             kind = "compare"
             await self.upload(http)
-        more = {"compare": ["cam"], "explain": ["lion", "cam"], "classify": [], "overview": ["lion"]}[kind]
+        more = {"compare": ["cam"], "explain": ["lion", "cam"], "classify": [5], "overview": ["lion"]}[kind]
         begin = time.monotonic()
-        answer = await call(http, kind, [self.photo, model, *more], self.session)
+        name = kind if kind == "classify" else f"page_{kind}"
+        answer = await call(http, name, [self.photo, model, *more], self.session)
         self.load.saw(kind, time.monotonic() - begin)
         if kind in ("compare", "explain"):
             self.load.crossed += self.sha not in json.dumps(answer[0])

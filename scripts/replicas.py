@@ -71,7 +71,7 @@ def answered(port: int, handler: str = "classify") -> int:
 
 def classify(client: Client, model: str = "imagenet") -> str:
     """The class that a visitor's photograph gets."""
-    return client.predict(handle_file(LION), model, api_name="/classify")["label"]
+    return client.predict(handle_file(LION), model, api_name="/classify")["classes"][0]["class"]
 
 
 def check(true: bool, words: str) -> None:
@@ -170,7 +170,7 @@ def main() -> None:
         try_page(address)
         page = stack.enter_context(browsing(address))
         homes = try_stickiness(address, ports)
-        comparison = homes[ports[0]].predict(handle_file(LION), "imagenet", api_name="/compare")
+        comparison = homes[ports[0]].predict(handle_file(LION), "imagenet", api_name="/page_compare")
         check("maps" in str(comparison), "a comparison through gradio_client")
         try_sharing(shared, homes)
         try_loss(apps, ports, homes, page)

@@ -1,4 +1,4 @@
-"""Stands in for `python -m bsoftmax evaluate`: says what an evaluation says, quickly, and fails as one can.
+"""Stands in for `python -m bsoftmax evaluate` and `gauge`: says what an evaluation says, quickly, and fails as one can.
 
 Called as the real one is; any other command goes to the stand-in of a training. FAKE_JOB chooses the end: done, error,
 crash or slow. Half-way it waits for the file that FAKE_GATE names, so that a test can look at what is shown meanwhile.
@@ -85,7 +85,22 @@ def finish(found, stopped):
         complete=not stopped, seconds=1.5, notes=made["notes"])  # fmt: skip
 
 
+def sweep():
+    out, n = Path(option("--out")), int(option("--limit"))
+    out.mkdir(parents=True, exist_ok=True)
+    found = {
+        "head": {"share": 0.02}, "n": n, "asked": n, "method": "cam", "complete": True, "notes": [], "crossings": [],
+        "directions": [], "sizes": [0, 4], "points": [{"metrics": {"gt_loc": cell(50.0)}}], "checks": {"max_dp": 1e-9},
+    }  # fmt: skip
+    (out / "gauge.json").write_text(json.dumps(found))
+    (out / "gauge.png").write_bytes(bytes.fromhex(PIXEL))
+    files = [str(out / f"gauge.{end}") for end in ("json", "png")]
+    say("done", results=files[0], files=files, n=n, stopped=False, complete=True, seconds=1.5, notes=[])
+
+
 def main():
+    if sys.argv[1] == "gauge":
+        return sweep()
     if sys.argv[1] != "evaluate":
         return fake_job.main()
     end, stop = os.environ.get("FAKE_JOB", "done"), Path(option("--stop-file"))

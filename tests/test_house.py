@@ -33,7 +33,19 @@ DEMO = {  # the same for demo, all of which may import bsoftmax
     "workspace": ("compare", "components", "server", "language"),
     "train": ("workspace", "compare", "components", "server", "language"),
     "evaluate": ("workspace", "compare", "components", "server", "language"),
-    "app": ("evaluate", "train", "workspace", "methods", "compare", "distort", "components", "server", "language"),
+    "api": ("evaluate", "train", "workspace", "methods", "compare", "distort", "components", "server", "language"),
+    "app": (
+        "api",
+        "evaluate",
+        "train",
+        "workspace",
+        "methods",
+        "compare",
+        "distort",
+        "components",
+        "server",
+        "language",
+    ),
 }
 TOP = {"bsoftmax": {"__init__", "__main__"}, "demo": {"__init__"}}  # modules that lie in no package
 

@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> None:
     serve.serve(
         serve.Serving(
             options.host, options.port, options.root_path, options.max_upload, not options.no_training,
-            listed(options.models), options.share_models, options.operation,
+            listed(options.models), options.share_models, options.operation, options.mcp,
         )
     )  # fmt: skip
 
@@ -35,3 +35,4 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--operation", action="store_true", help="answer /health and /metrics, and log a line of JSON for each call"
     )
+    sub.add_argument("--mcp", action="store_true", help="serve MCP under /gradio_api/mcp; needs bsoftmax[mcp]")

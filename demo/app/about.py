@@ -42,7 +42,8 @@ PAPER = """## Paper
 Oh and Noh, *Beyond Softmax: Dual-Branch Sigmoid Architecture for Accurate Class Activation Maps*, BMVC 2025. This is an
 independent implementation, written from the paper. Apache-2.0."""
 
-LINKS = "[English](?lang=en) · [한국어](?lang=ko)"  # for those whose browser asks for another language
+# languages: for those whose browser asks for another
+LINKS = "[For programs and agents](programs?view=api) · [English](?lang=en) · [한국어](?lang=ko)"
 
 
 def build(page: Page) -> None:

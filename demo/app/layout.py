@@ -8,6 +8,7 @@ import gradio as gr
 
 from bsoftmax.utils import language
 
+from ..api.endpoints import PATH, Api
 from ..compare import tab as compare_tab
 from ..compare.handlers import Handlers
 from ..compare.page import Page
@@ -32,6 +33,7 @@ def build_app(session: Session) -> gr.Blocks:
     language.use(OfVisitors())
     limits = permissions.data_limits()
     workspaces = Workspaces() if limits else None
+    api = Api(session, workspaces, limits)
     with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(600, 7200), analytics_enabled=False) as app:
         with gr.Row(elem_id="heading"):
             gr.Markdown("# bsoftmax\nWhat a softmax head and a sigmoid branch look at, side by side.")
@@ -47,17 +49,20 @@ def build_app(session: Session) -> gr.Blocks:
         restored = [picked, on.model, on.opened, on.canvas, on.chosen, on.method, on.link]
         loaded = app.load(Handlers(session).open_link, None, restored, **quiet)
         loaded.success(lambda path: path or gr.skip(), picked, on.photo, **quiet)
-        app.unload(on_leave(session, workspaces))
+        app.unload(on_leave(session, workspaces, api))
+    with app.route("For programs", PATH, show_in_navbar=False):
+        api.build()
     return app.queue(max_size=32, default_concurrency_limit=4)
 
 
-def on_leave(session: Session, workspaces: Workspaces | None) -> Callable[[gr.Request], None]:
+def on_leave(session: Session, workspaces: Workspaces | None, api: Api) -> Callable[[gr.Request], None]:
     """A handler for a closed page: its jobs end, its files and models are removed."""
 
     def leave(request: gr.Request) -> None:
         if workspaces:
             workspaces.remove(request.session_hash)
         session.leave(request.session_hash)
+        api.leave(request.session_hash)
         FILES.leave(request.session_hash)
 
     return leave

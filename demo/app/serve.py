@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio.mcp
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from bsoftmax.data.limits import LIMITS
@@ -37,13 +40,18 @@ class Serving:
     models: tuple[str, ...] | None = None
     share_models: str | None = None
     operation: bool = False
+    mcp: bool = False
 
 
 def serve(options: Serving | None = None) -> None:
     """Builds the page and serves it until stopped. Raises ValueError for models that are not there."""
     options = options or Serving()
+    mcp = options.mcp or os.environ.get("GRADIO_MCP_SERVER", "").strip().lower() == "true"
+    if mcp:
+        check_mcp()
     session = Session(menu(options))
     write_into_one_folder()
+    gradio.mcp.DEFAULT_TEMP_DIR = get_upload_folder()  # read when gradio was imported, before that folder was there
     for name, value in (("GRADIO_SERVER_NAME", options.host), ("GRADIO_ROOT_PATH", options.root_path)):
         if value:
             os.environ[name] = value  # whether folders of this machine are read depends on it
@@ -56,12 +64,18 @@ def serve(options: Serving | None = None) -> None:
         run_history=False,  # writing every event to the browser's storage makes sliders several times slower
         max_file_size=options.max_upload * 1_000_000 if options.max_upload else LIMITS.zip_bytes,
         server_name=os.environ.get("GRADIO_SERVER_NAME"), server_port=options.port, root_path=options.root_path,
-        prevent_thread_lock=True, app_kwargs={"middleware": MIDDLEWARE},
+        mcp_server=mcp, prevent_thread_lock=True, app_kwargs={"middleware": MIDDLEWARE},
         _frontend=False,  # else it ends where its first answer takes 3 seconds, as on a busy machine
     )  # fmt: skip
     if watched:
         operation.watch(app, page)
     page.block_thread()
+
+
+def check_mcp() -> None:
+    """Raises ValueError where the package that serves MCP is missing."""
+    if importlib.util.find_spec("mcp") is None:
+        raise ValueError("MCP needs the package mcp: python -m pip install 'bsoftmax[mcp]', or 'gradio[mcp]'.")
 
 
 class Menu(Mapping[str, "str | Path"]):

@@ -15,11 +15,25 @@ from bsoftmax.utils.text import quoted
 from ..components.files import write_to_cache
 from ..language.catalogue import DEFAULT
 from ..language.visitor import speaking
-from ..server.session import Analysis
+from ..server.session import SHOWN_SIDE, Analysis
 from .classes import readable
 from .present import Presented, present
 
-FILES = {"figure.png": "Figure, PNG", "figure.pdf": "Figure, PDF", "maps.npz": "Raw maps, NPZ"}
+FILES = {
+    "figure.png": "Figure, PNG", "figure.pdf": "Figure, PDF", "maps.npz": "Raw maps, NPZ", "code.py": "Code, Python",
+}  # fmt: skip
+CODE = """from bsoftmax import View, class_map, open_model
+from bsoftmax.images import read_rgb
+
+model = open_model({model!r})
+view = View(model, model.preprocess(read_rgb("photo.jpg", {side})))  # the only run of the trunk
+k = model.class_number({name!r})
+maps = {{  # signed, unscaled, each [P, Q]; True: with the positive clamp
+    (source, clamp): class_map(view.evidence(source, k), {method!r}, clamp)[0]
+    for source in {sources!r}
+    for clamp in (False, True)
+}}
+"""
 
 
 def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
@@ -28,7 +42,7 @@ def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
         raise ValueError(f"There is no file {quoted(file)}; choose one of {', '.join(FILES)}.")
     with speaking(DEFAULT):  # the fonts of figures may lack other letters
         made = present(analysis, k, method, live=False)
-    write = _maps if file.endswith(".npz") else _figure
+    write = {"npz": _maps, "py": _code}.get(file.rpartition(".")[2], _figure)
     return write_to_cache(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))
 
 
@@ -41,6 +55,13 @@ def _maps(path: Path, analysis: Analysis, made: Presented) -> None:
     maps = {f"{c['source']}|{kind}": made.maps[c[kind]] for c in made.info["columns"] for kind in ("raw", "clamped")}
     protocol = {key: made.info[key] for key in ("class", "class_index", "method", "model", "image_size")}
     save_maps(path, maps, {**protocol, "layer": analysis.model.spec.layer, "clamp": "both, named in the keys"})
+
+
+def _code(path: Path, analysis: Analysis, made: Presented) -> None:
+    """The same maps in Python; a visitor's own model is a file that they have."""
+    model = analysis.model_name if analysis.public else f"{analysis.title}.safetensors"
+    sources, name = tuple(c["source"] for c in made.info["columns"]), analysis.model.classes[made.info["class_index"]]
+    path.write_text(CODE.format(model=model, side=SHOWN_SIDE, name=name, method=made.info["method"], sources=sources))
 
 
 def _figure(path: Path, analysis: Analysis, made: Presented) -> None:

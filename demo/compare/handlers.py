@@ -120,13 +120,6 @@ class Handlers:
             return gr.Button(visible=False)
 
     @error_notices
-    def classify(self, photo: str | None, model: str) -> dict[str, float]:
-        """Softmax probabilities of a photograph, by class name."""
-        analysis = self.analysis(photo, model)
-        p = analysis.logits["softmax"].softmax(0).tolist()
-        return dict(zip(analysis.model.classes, p))
-
-    @error_notices
     def export(self, photo: str | None, model: str, chosen: Chosen, method: str, file: str) -> str:
         """Writes the comparison as figure.png, figure.pdf or maps.npz and returns its path."""
         return exports.comparison(*self.explained(photo, model, chosen), method, file)

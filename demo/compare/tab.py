@@ -17,7 +17,7 @@ from ..components.files import gallery_items
 from ..components.inputs import Menu, Photo, endpoint, named_outputs
 from ..distort import panel
 from ..server.session import Session
-from . import examples, exports
+from . import examples, exports, tour
 from .classes import ranked_classes
 from .handlers import Handlers, to_browser
 from .present import method_choices, present
@@ -72,7 +72,11 @@ def build(session: Session) -> Controls:
         with gr.Column(scale=7, min_width=320, elem_id="stage"):
             first_maps = to_browser(analysis, present(analysis))
             canvas = CompareCanvas(
-                first_maps, label="comparison", elem_id="compare", server_functions=[_redraw(session)]
+                first_maps,
+                label="comparison",
+                elem_id="compare",
+                tour=tour.scripts(),
+                server_functions=[_redraw(session)],
             )
             with gr.Accordion("Where does this head really stand?", open=False, elem_id="stand") as accordion:
                 stand = gr.Markdown("Measuring.")
@@ -83,7 +87,7 @@ def build(session: Session) -> Controls:
     _wire_explain(handlers, controls, stop)
     _wire_user_models(handlers, controls, checkpoint)
     seen = [photo, model, chosen, how]
-    accordion.expand(handlers.stand, seen, stand, api_name="stand", show_progress="hidden", concurrency_limit=2)
+    accordion.expand(handlers.stand, seen, stand, **endpoint("stand"), show_progress="hidden", concurrency_limit=2)
     return controls
 
 
@@ -118,8 +122,6 @@ def _wire(handlers: Handlers, on: Controls, buttons: dict[str, gr.Button]) -> No
         _fetch(button.click, handlers.export, [*seen, *menus, gr.State(file)], on.fetcher, file.replace(".", "_"))
     for event, kind in ((on.canvas.figure, "figure"), (on.canvas.sweep, "sweep")):
         _fetch(event, handlers.distorted, [gr.State(kind)], on.fetcher, None)
-    trigger, answer = gr.Button(visible=False), gr.Label(visible=False)  # an endpoint for programs only
-    trigger.click(handlers.classify, seen, answer, api_name="classify")
 
 
 def _wire_explain(handlers: Handlers, on: Controls, stop: gr.Button) -> None:
@@ -133,14 +135,14 @@ def _wire_explain(handlers: Handlers, on: Controls, stop: gr.Button) -> None:
         )  # fmt: skip
         for ended in (explained.success, explained.failure):
             ended(lambda: gr.Button(visible=False), None, stop, **quiet)
-    stop.click(handlers.stop_slow, None, None, **quiet | {"api_visibility": "public"}, api_name="stop_slow")
+    stop.click(handlers.stop_slow, None, None, **quiet | endpoint("stop_slow"))
 
 
 def _wire_user_models(handlers: UserModelHandlers, on: Controls, checkpoint: gr.UploadButton) -> None:
     widgets = {name: getattr(on, name) for name in ("model", "opened", "canvas", "chosen", "method")}
     checkpoint.upload(
         named_outputs(handlers.open_checkpoint, widgets), [checkpoint, on.photo, on.method], list(widgets.values()),
-        api_name="open_checkpoint", concurrency_limit=2, show_progress_on=on.canvas,
+        **endpoint("open_checkpoint"), concurrency_limit=2, show_progress_on=on.canvas,
     )  # fmt: skip
     on.user_examples.select(handlers.example, None, on.photo, api_visibility="private", show_progress="hidden")
 

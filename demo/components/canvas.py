@@ -127,7 +127,7 @@ class CompareCanvas(_MapCanvas):
         "components/words.js", "components/dom.js", "components/maps.js", "distort/distort.js", "components/draw.js",
         "components/view.js", "components/cursor.js", "components/scores.js", "components/legend.js",
         "components/link.js", "components/readout.js", "distort/chooser.js", "distort/player.js", "distort/panel.js",
-        "compare/difference.js", "compare/compare.js",
+        "compare/difference.js", "compare/paste.js", "compare/compare.js",
     )  # fmt: skip
 
 

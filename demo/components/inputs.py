@@ -139,6 +139,11 @@ def named_outputs(handler: Callable, widgets: Mapping[str, Any]) -> Callable:
     return steps if inspect.isgeneratorfunction(handler) else once
 
 
-def endpoint(api_name: str | None) -> dict[str, Any]:
-    """Keyword arguments of an event listener: a named endpoint, or a private one."""
-    return {"api_name": api_name} if api_name else {"api_visibility": "private"}
+def endpoint(name: str | None) -> dict[str, Any]:
+    """Keyword arguments of the page's own events, whose answers are for its widgets: programs have demo/api instead.
+
+    A named one can be called by tests all the same, as page_<name>.
+    """
+    if name is None:
+        return {"api_name": "page", "api_visibility": "private"}  # else its handler's name would be taken
+    return {"api_name": f"page_{name}", "api_visibility": "undocumented"}

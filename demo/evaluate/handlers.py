@@ -104,29 +104,36 @@ class EvaluateHandlers(JobHandlers):
         yield from self.guarded(request, lambda workspace: asked(workspace, model, values))
 
     def _sweep(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
-        opened, run = self.session.model(model), self.run_folder(workspace)
-        plan = self._plan(workspace, model, opened, values)[0]
-        words = gauge.words(workspace.source, self._model_words(workspace, model), plan.settings)
-        words += _holdout_words(workspace)
         yield {"gauge_outcome": gr.Column(visible=False)}
-        self.start(workspace, [*words, "--out", str(run / "gauge")])
+        self.begin_sweep(workspace, model, values)
         done = yield from self.follow(workspace.job, gauge.GaugeProgress())
         if done:
             yield {**idle(), **gauge.shown(done)}
 
+    def begin_sweep(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> None:
+        """Starts a sweep of `bsoftmax gauge` on the workspace's data; `values`: those of `EvalSettings`."""
+        run = self.run_folder(workspace)
+        plan = self._plan(workspace, model, self.session.model(model), values)[0]
+        words = gauge.words(workspace.source, self._model_words(workspace, model), plan.settings)
+        self.start(workspace, [*words, *_holdout_words(workspace), "--out", str(run / "gauge")])
+
     def _evaluate(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> Iterator[Update]:
-        opened, run = self.session.model(model), self.run_folder(workspace)
-        plan = self._plan(workspace, model, opened, values)[0]
-        words = ["evaluate", workspace.source, *self._model_words(workspace, model), *plan.settings.options()]
-        words += _holdout_words(workspace)
-        workspace.outcome = None
-        self.start(workspace, [*words, "--out", str(run / "evaluation")])
+        plan = self.begin(workspace, model, values)
         done = yield from self.follow(workspace.job, EvalProgress())
         if done:  # else it was discarded
             evaluation = Evaluation.read(done["results"])
             images = {plan.images.name(n): path for n, path in enumerate(plan.images.paths)}
             workspace.outcome = Outcome(evaluation, model, images)
-            yield self._finished(workspace, done, cam_methods.default(opened))
+            yield self._finished(workspace, done, cam_methods.default(plan.model))
+
+    def begin(self, workspace: Workspace, model: str, values: tuple[Any, ...]) -> EvalPlan:
+        """Starts an evaluation on the workspace's data; `values`: those of `EvalSettings`."""
+        run = self.run_folder(workspace)
+        plan = self._plan(workspace, model, self.session.model(model), values)[0]
+        words = ["evaluate", workspace.source, *self._model_words(workspace, model), *plan.settings.options()]
+        workspace.outcome = None
+        self.start(workspace, [*words, *_holdout_words(workspace), "--out", str(run / "evaluation")])
+        return plan
 
     def _model_words(self, workspace: Workspace, model: str) -> list[str]:
         """The model's option on the command line; a user model is saved beside the data, under its label."""

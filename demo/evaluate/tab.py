@@ -178,7 +178,7 @@ def _wire_data(handlers: EvaluateHandlers, on: Widgets, tab: gr.Tab) -> None:
         "outputs": select(on, "preview samples go split methods"), "show_progress": "hidden", "concurrency_limit": 2,
         "concurrency_id": "plan",
     }  # fmt: skip
-    tab.select(**planned, trigger_mode="always_last", api_name="evaluate_plan")
+    tab.select(**planned, trigger_mode="always_last", **endpoint("evaluate_plan"))
     for name in SETTINGS:
         on[name].input(**planned, trigger_mode="always_last", api_visibility="private")
     trained = (on["trained"].click, handlers.bring_trained, "photo method", f"preview {COMPARE}", None)

@@ -12,7 +12,7 @@ from ..compare.handlers import Handlers, to_browser
 from ..compare.page import Page
 from ..compare.present import overview, present
 from ..components.canvas import GridCanvas, MapData
-from ..components.inputs import error_notices
+from ..components.inputs import endpoint, error_notices
 from ..server.schemas import Chosen
 
 
@@ -56,11 +56,11 @@ def build(page: Page) -> None:
         slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
         stop = gr.Button("Stop", size="sm", variant="stop", visible=False, elem_id="stop-overview")
     seen = [controls.photo, controls.model, controls.chosen]
-    page.tab.select(handlers.overview, seen, grid, api_name="overview", show_progress="hidden", concurrency_limit=4)
+    page.tab.select(handlers.overview, seen, grid, **endpoint("overview"), show_progress="hidden", concurrency_limit=4)
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     slow.click(lambda: gr.Button(visible=True), None, stop, **quiet)
-    added = slow.click(handlers.overview_slow, seen, grid, api_name="overview_slow", concurrency_limit=8)
+    added = slow.click(handlers.overview_slow, seen, grid, **endpoint("overview_slow"), concurrency_limit=8)
     for ended in (added.success, added.failure):
         ended(lambda: gr.Button(visible=False), None, stop, **quiet)
-    stop.click(handlers.stop_slow, None, None, **quiet)
+    stop.click(handlers.stop_slow, None, None, **quiet | endpoint("stop_slow"))
     grid.pick(handlers.pick, seen, [page.tabs, controls.method, controls.canvas], api_visibility="private")

@@ -1,10 +1,11 @@
-"""Calls of a page that was opened on a server which has ended: its files are gone, and one sentence says so."""
+"""Calls that name files by the addresses this server gave them, and those of a page whose server has ended."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import JSONResponse
@@ -20,6 +21,7 @@ SENTENCE = (
 )
 CALLS = re.compile(r"/(queue/join|call/[^/]+|run/[^/]+)/?$")
 FOLDERS = re.compile(PREFIX.encode() + rb"[\w-]+")
+ADDRESSES = re.compile(rb'("path": ?")https?://[^"\s]+?/gradio_api/file=([^"\\\s?#]+)"')
 
 
 class LostFiles:
@@ -39,6 +41,7 @@ class LostFiles:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
+        body = self.with_paths(body)
         if set(FOLDERS.findall(body)) - {self.own}:
             words = translated(SENTENCE, language_of(Headers(scope=scope), QueryParams(scope["query_string"])))
             return await JSONResponse({"detail": words, "error": words}, 409)(scope, receive, send)
@@ -48,3 +51,17 @@ class LostFiles:
             return unread.pop() if unread else await receive()
 
         return await self.app(scope, again, send)
+
+    def with_paths(self, body: bytes) -> bytes:
+        """A call in which a file that this server gave out has its path again, where it has its address.
+
+        Agents know files by their addresses only, and Gradio fetches nothing from a machine that is not public. Whether
+        a path may be read is asked afterwards, of every path.
+        """
+
+        def path(found: re.Match[bytes]) -> bytes:
+            name = unquote(found[2].decode())
+            own = Path(name).is_relative_to(tempfile.gettempdir()) and name.isprintable() and not set(name) & set('"\\')
+            return found[1] + name.encode() + b'"' if own else found[0]
+
+        return ADDRESSES.sub(path, body)

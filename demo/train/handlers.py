@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from bsoftmax import DualBranch
 from bsoftmax.data.limits import bytes_in_words
 from bsoftmax.utils.language import gettext as _
 
@@ -16,6 +16,7 @@ from ..compare.classes import readable
 from ..components.files import copy_to_cache, gallery_items
 from ..components.inputs import error_notices, visitor
 from ..components.report import ReportData
+from ..server.user_models import UserModel
 from ..workspace.data_handlers import Update
 from ..workspace.job_handlers import JobHandlers, file_stem, idle
 from ..workspace.workspaces import Workspace
@@ -23,6 +24,19 @@ from .plan import Plan, estimate
 from .progress import Progress
 from .results import Results
 from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its model, report and the paths of its files; no heads where the trunk is its own."""
+
+    user_model: UserModel
+    results: Results
+    validation: dict[str, Any]
+    checkpoint: str
+    heads: str | None
+    card: str
+    command: str
 
 
 class TrainHandlers(JobHandlers):
@@ -57,11 +71,34 @@ class TrainHandlers(JobHandlers):
         )  # fmt: skip
 
     def _train(self, workspace: Workspace, owner: str, settings: Settings) -> Iterator[Update]:
-        out = self.run_folder(workspace) / f"{file_stem(workspace.label or workspace.source)}.safetensors"
-        self.start(workspace, ["train", workspace.source, "--classes", "own", "--out", str(out), *settings.options()])
+        self.begin(workspace, settings)
         done = yield from self.follow(workspace.job, Progress())
         if done:  # else it was discarded
-            yield self._finished(workspace, owner, done, out.stem, (settings.share, settings.seed))
+            yield self._finished(workspace, self.keep(workspace, owner, done, settings), owner)
+
+    def begin(self, workspace: Workspace, settings: Settings) -> None:
+        """Starts a training on the workspace's data."""
+        out = self.run_folder(workspace) / f"{file_stem(workspace.label or workspace.source)}.safetensors"
+        self.start(workspace, ["train", workspace.source, "--classes", "own", "--out", str(out), *settings.options()])
+
+    def keep(self, workspace: Workspace, owner: str, done: dict[str, Any], settings: Settings) -> Trained:
+        """Opens the model of a finished training for its owner, and moves its files to where they can be fetched."""
+
+        def copy(path: str | Path) -> str:
+            return copy_to_cache(workspace.data_folder / path)
+
+        results = Results.read(workspace.data_folder / done["report"])
+        checkpoint = workspace.data_folder / done["checkpoint"]
+        examples = [(copy(i["path"]), readable(results.classes[i["label"]])) for i in results.examples()]
+        differing = [(copy(i["path"]), results.caption(i)) for i in results.disagreements()]
+        user_model = self.add(owner, checkpoint.stem, checkpoint, examples, differing)
+        workspace.outcome, workspace.holdout = user_model.token, (settings.share, settings.seed)
+        heads, model = None, user_model.model
+        if model.has_public_trunk:  # which everybody can have
+            heads = copy(model.save(checkpoint.with_name(f"{checkpoint.stem}-heads.safetensors"), heads=True))
+        files = (copy(checkpoint), heads, copy(done["card"]))
+        command = self.shown_command(workspace, model.spec.training.get("command", ()))
+        return Trained(user_model, results, done["metrics"]["val"], *files, command)
 
     @staticmethod
     def more(progress: Progress) -> Update:
@@ -72,34 +109,23 @@ class TrainHandlers(JobHandlers):
             "recalled": gr.LinePlot(recalled, visible=len(recalled) > 0),
         }  # fmt: skip
 
-    def _finished(
-        self, workspace: Workspace, owner: str, done: dict[str, Any], name: str, holdout: tuple[float, int]
-    ) -> Update:
-        def copy(path: str) -> str:
-            return copy_to_cache(workspace.data_folder / path)
-
-        results = Results.read(workspace.data_folder / done["report"])
-        examples = [(copy(i["path"]), readable(results.classes[i["label"]])) for i in results.examples()]
-        differing = [(copy(i["path"]), results.caption(i)) for i in results.disagreements()]
-        user_model = self.add(owner, name, workspace.data_folder / done["checkpoint"], examples, differing)
-        workspace.outcome, workspace.holdout = user_model.token, holdout
-        blocks = results.blocks(done["metrics"]["val"])
+    def _finished(self, workspace: Workspace, trained: Trained, owner: str) -> Update:
+        user_model = trained.user_model
+        blocks = trained.results.blocks(trained.validation)
         pictures = gallery_items(user_model.differing)
         return {
             **idle(), "outcome": gr.Column(visible=True), "result": ReportData(blocks=blocks, model=user_model.token),
             "differing": gr.Gallery(pictures, visible=bool(pictures)),
-            "command": self.shown_command(workspace, user_model.model.spec.training.get("command", ())),
-            "checkpoint": gr.DownloadButton(value=copy(done["checkpoint"])),
-            "heads": self._heads(user_model.model, workspace.data_folder / done["checkpoint"]),
-            "card": gr.DownloadButton(value=copy(done["card"])), "model": self.menu(owner),
+            "command": trained.command,
+            "checkpoint": gr.DownloadButton(value=trained.checkpoint), "heads": self._heads(trained.heads),
+            "card": gr.DownloadButton(value=trained.card), "model": self.menu(owner),
             "user_examples": gr.Gallery(gallery_items(user_model.examples), visible=True),
         }  # fmt: skip
 
     @staticmethod
-    def _heads(model: DualBranch, checkpoint: Path) -> gr.DownloadButton:
-        """The download of the heads without their trunk, where everybody can have the trunk."""
-        if not model.has_public_trunk:
+    def _heads(path: str | None) -> gr.DownloadButton:
+        """The download of the heads without their trunk."""
+        if path is None:
             return gr.DownloadButton(visible=False)
-        path = model.save(checkpoint.with_name(f"{checkpoint.stem}-heads.safetensors"), heads=True)
-        label = _("Its heads alone ({size})").format(size=bytes_in_words(path.stat().st_size))
-        return gr.DownloadButton(label, value=copy_to_cache(path), visible=True)
+        label = _("Its heads alone ({size})").format(size=bytes_in_words(Path(path).stat().st_size))
+        return gr.DownloadButton(label, value=path, visible=True)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,24 @@ class JobHandlers(DataHandlers):
         """The answers of a job's steps; an error is shown in the status, and the job's files are removed."""
         workspace = self.workspace(request)
         try:
+            with self.turn(workspace):
+                yield from steps(workspace)
+        except Exception as error:
+            yield {"status": ReportData(blocks=[text(self.failure(error), "error")]), **idle()}
+            raise
+
+    def failure(self, error: BaseException) -> str:
+        """Why a job failed."""
+        known = isinstance(error, (ValueError, OSError))
+        return sentence(error) if known else _(FAILED[self.KIND])
+
+    @contextmanager
+    def turn(self, workspace: Workspace) -> Iterator[None]:
+        """A job's time in the workspace, after which its files are removed, whichever way it ends."""
+        try:
             if workspace.ticket is not None and not workspace.waits:
                 raise ValueError("This place in the queue was lost, as the page was not heard of: start again.")
-            yield from steps(workspace)
-        except Exception as error:
-            known = isinstance(error, (ValueError, OSError))
-            words = sentence(error) if known else _(FAILED[self.KIND])
-            yield {"status": ReportData(blocks=[text(words, "error")]), **idle()}
-            raise
+            yield
         finally:  # also when the tab is closed, or the job discarded
             workspace.ticket = None
             if workspace.job:

@@ -139,18 +139,18 @@ def wire_job(
     on: Widgets, handlers: JobHandlers, run: Callable, inputs: list[Any], outputs: str, names: tuple[str, str, str]
 ) -> None:
     """Queue, run, stop and discard; `names` are the endpoints of the last three."""
-    unqueued = {"queue": False, "show_progress": "hidden"}
+    unqueued: Any = {"queue": False, "show_progress": "hidden"}
     enqueued = on["go"].click(
         named_outputs(handlers.enqueue, on), None, select(on, f"{JOB} outcome"), queue=False, **PRIVATE
     )
     running = enqueued.success(
         named_outputs(run, on), inputs, select(on, f"{JOB} outcome {outputs}"), concurrency_id="train",
-        concurrency_limit=1, show_progress="hidden", api_name=names[0],
+        concurrency_limit=1, show_progress="hidden", **endpoint(names[0]),
     )  # fmt: skip
     on["timer"].tick(named_outputs(handlers.wait, on), None, on["status"], queue=False, **PRIVATE)
-    on["stop"].click(named_outputs(handlers.stop, on), None, on["stop"], api_name=names[1], **unqueued)
+    on["stop"].click(named_outputs(handlers.stop, on), None, on["stop"], **endpoint(names[1]), **unqueued)
     on["discard"].click(
-        named_outputs(handlers.discard, on), None, select(on, JOB), cancels=[running], api_name=names[2], **unqueued
+        named_outputs(handlers.discard, on), None, select(on, JOB), cancels=[running], **endpoint(names[2]), **unqueued
     )
 
 

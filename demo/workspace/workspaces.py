@@ -48,6 +48,7 @@ class Workspace:
     used: float = field(default_factory=time.monotonic)
     seen: float = 0.0  # when its place in the queue was last asked for
     bytes: int = 0  # of its data set
+    told: dict[str, Any] | None = None  # what a program was told last of its job
 
     @cached_property
     def folder(self) -> Path:

@@ -88,21 +88,24 @@ def complaint(answer, by_gradio=False):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_explain_answers_another_class_with_a_sentence(base, photo, name):
-    said = complaint(call(base, "explain", [photo, "wild20", OTHERS[name], "cam"]))
+    said = complaint(call(base, "page_explain", [photo, "wild20", OTHERS[name], "cam"]))
     assert "class" in said or "chosen" in said
+    if name != "nothing":  # for programs the class predicted
+        said = complaint(call(base, "explain", [photo, "wild20", OTHERS[name], "cam", "paper", 0.2]))
+        assert "class" in said
 
 
 @pytest.mark.parametrize("name", [n for n in OTHERS if n != "-1"])
 def test_explain_answers_another_method_with_a_sentence(base, photo, name):
     if name in ("null", "nothing"):  # the model's own method
-        assert call(base, "explain", [photo, "wild20", "lion", OTHERS[name]])[0] in ("complete", "error")
+        assert call(base, "page_explain", [photo, "wild20", "lion", OTHERS[name]])[0] in ("complete", "error")
         return
-    assert "method" in complaint(call(base, "explain", [photo, "wild20", "lion", OTHERS[name]]))
+    assert "method" in complaint(call(base, "page_explain", [photo, "wild20", "lion", OTHERS[name]]))
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_classify_answers_another_model_with_a_sentence(base, photo, name):
-    assert "model" in complaint(call(base, "classify", [photo, OTHERS[name]]))
+    assert "model" in complaint(call(base, "classify", [photo, OTHERS[name], 5]))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,8 @@ def test_classify_answers_another_model_with_a_sentence(base, photo, name):
 )
 def test_plan_answers_another_setting_with_a_sentence(base, place, value):
     complaint(
-        call(base, "plan", [*TRAIN[:place], value, *TRAIN[place + 1 :]]), by_gradio=type(TRAIN[place]) in (int, float)
+        call(base, "page_plan", [*TRAIN[:place], value, *TRAIN[place + 1 :]]),
+        by_gradio=type(TRAIN[place]) in (int, float),
     )
 
 
@@ -134,11 +138,11 @@ def test_plan_answers_another_setting_with_a_sentence(base, place, value):
     ids=lambda value: str(value)[:12],
 )
 def test_evaluate_plan_answers_another_setting_with_a_sentence(base, place, value):
-    answer = call(base, "evaluate_plan", [*EVALUATE[:place], value, *EVALUATE[place + 1 :]])
+    answer = call(base, "page_evaluate_plan", [*EVALUATE[:place], value, *EVALUATE[place + 1 :]])
     complaint(answer, by_gradio=isinstance(EVALUATE[place], int))
 
 
-@pytest.mark.parametrize("endpoint", ["bring_zip", "evaluate_zip"])
+@pytest.mark.parametrize("endpoint", ["page_bring_zip", "page_evaluate_zip"])
 def test_no_zip_is_a_sentence(base, endpoint):
     assert "zip" in complaint(call(base, endpoint, [None]))
 
@@ -196,7 +200,7 @@ def test_a_picture_that_is_not_there_is_a_sentence(value):
 
 # ---- calls without a session -------------------------------------------------------------------------------------
 
-NO_SESSION = ("stop", "discard", "evaluate_stop", "evaluate_discard")
+NO_SESSION = ("page_stop", "page_discard", "page_evaluate_stop", "page_evaluate_discard")
 
 
 @pytest.mark.parametrize("endpoint", NO_SESSION)

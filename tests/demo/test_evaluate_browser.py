@@ -4,12 +4,10 @@ from functools import partial
 
 import pytest
 from demo_made import HITS, SHOTS, guided, until
-from gradio_client import Client, handle_file
 
 from demo.workspace import jobs
 
 REAL, TAB = jobs.PROGRAM, "Evaluate"
-PREDICTED = (["localization", "fidelity"], 12, ["cam"], "", "predicted", "standard", 0)
 
 
 @pytest.fixture
@@ -165,17 +163,6 @@ def test_what_was_trained_is_measured_on_its_own_images_with_one_click(visit, co
     page.wait_for_function("/colours/.test(document.querySelector('#compare').innerText)")
     page.wait_for_timeout(1000)  # nothing that comes later may bring the first model back
     assert "colours" in page.locator("#compare").inner_text()
-
-
-def test_programs_evaluate_through_the_api(app, colours, child):
-    client, other = (Client(app.local_url, verbose=False) for _ in range(2))
-    client.predict(handle_file(colours), api_name="/evaluate_zip")
-    answer = client.predict("wild20", *PREDICTED, api_name="/evaluate")
-    assert "A note." in str(answer)
-    with pytest.raises(Exception, match="bring them again"):
-        other.predict("wild20", *PREDICTED, api_name="/evaluate")
-    with pytest.raises(Exception, match="evaluate again"):
-        other.predict("Fidelity", "", "cam", "", api_name="/evaluate_look")
 
 
 @pytest.mark.browser

@@ -197,3 +197,16 @@ def test_a_page_of_a_server_that_has_ended_is_told_so(echo, path):
 def test_other_requests_are_passed_on_unread(echo):
     assert echo.post("/gradio_api/upload", content=b"bsoftmax-server-gone").content == b"bsoftmax-server-gone"
     assert echo.get("/gradio_api/queue/join").status_code == 200
+
+
+def test_an_address_that_this_server_gave_is_its_file_again(echo):
+    def sent(path):
+        return echo.post("/gradio_api/call/classify", json={"data": [{"path": path, "url": path}]}).json()["data"][0]
+
+    given = "http://127.0.0.1:7860/gradio_api/file=/tmp/bsoftmax-server-here/cache/a%20b.jpeg"
+    assert sent(given) == {"path": "/tmp/bsoftmax-server-here/cache/a b.jpeg", "url": given}
+    for other in (
+        "http://127.0.0.1:7860/gradio_api/file=/etc/passwd", "https://example.org/lion.jpg", given + "%22%2C",
+        given.replace("a%20b", "a%0Ab"),
+    ):  # fmt: skip
+        assert sent(other)["path"] == other

@@ -55,6 +55,13 @@ def test_the_command_hands_its_options_over(monkeypatch):
     assert parser().parse_args(["app"]).operation is False
 
 
+def test_tools_for_agents_without_their_package_are_a_sentence(monkeypatch):
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("GRADIO_MCP_SERVER", "True")
+    assert refusal(serve.serve) == refusal(lambda: serve.serve(Serving(mcp=True)))
+    assert "pip install 'bsoftmax[mcp]'" in refusal(serve.serve)
+
+
 def test_what_is_served_is_what_was_asked_for(monkeypatch):
     launched = {}
 

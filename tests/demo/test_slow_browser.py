@@ -33,7 +33,7 @@ def test_a_slow_method_keeps_nobody_waiting_and_can_be_stopped(page, app, sessio
     choose_score_cam(page)
     assert len(session.slow._tickets) == 1
     client = Client(app.local_url, verbose=False)
-    value = client.predict(handle_file(LION), "wild20", "lion", "gradcam", api_name="/explain")
+    value = client.predict(handle_file(LION), "wild20", "lion", "gradcam", api_name="/page_explain")
     assert value["info"]["method"] == "gradcam"
     assert len(session.slow._tickets) == 1  # it still runs
     page.locator("#stop-slow").click()

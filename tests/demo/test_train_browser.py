@@ -2,10 +2,8 @@
 
 from functools import partial
 
-import gradio as gr
 import pytest
 from demo_made import HITS, SHOTS, guided, until
-from gradio_client import Client, handle_file
 from toys import coloured, small_model
 
 from bsoftmax.data.sample import sample_zip
@@ -183,17 +181,6 @@ def test_classes_brought_one_by_one_and_a_notice_that_names_one_runs_nothing(vis
     assert HITS in page.locator("#preview table").inner_text()
     page.wait_for_function("!document.querySelector('#train-go').disabled")
     assert page.evaluate("window.hit === undefined")
-
-
-def test_programs_train_through_the_api(app, colours, child):
-    client, other = Client(app.local_url, verbose=False), Client(app.local_url, verbose=False)
-    client.predict(handle_file(colours), api_name="/bring_zip")
-    answer = client.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto", api_name="/train")
-    token = next(part["model"] for part in answer if isinstance(part, dict) and part.get("model"))
-    labels = other.predict(handle_file(gr.get_image("lion.jpg")), token, api_name="/classify")  # whoever has the token
-    assert {c["label"] for c in labels["confidences"]} == {HITS, "blue", "green"}
-    with pytest.raises(Exception, match="bring them again"):
-        other.predict("wild20", 2, 30, 0.5, 5e-4, "fresh", "probe", 0.2, 0, "auto", api_name="/train")
 
 
 @pytest.mark.browser

@@ -24,7 +24,13 @@ def test_training_can_be_limited_or_switched_off(monkeypatch):
     app = build_app(Session())
     labels = {getattr(block, "label", None) for block in app.blocks.values()}
     assert "Train" not in labels
-    assert not {fn.api_name for fn in app.fns.values()} & {"train", "bring_zip", "bring_folder", "add_class"}
+    assert not {fn.api_name for fn in app.fns.values()} & {
+        "train",
+        "page_train",
+        "page_bring_zip",
+        "page_bring_folder",
+        "page_add_class",
+    }
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,7 @@ def test_folders_of_this_machine_are_offered_only_to_this_machine(monkeypatch, e
         monkeypatch.setenv(name, value)
     assert permissions.is_local() == local
     app = build_app(Session())
-    assert ("bring_folder" in {fn.api_name for fn in app.fns.values()}) == local
+    assert ("page_bring_folder" in {fn.api_name for fn in app.fns.values()}) == local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "localhost", "[::1]:7860"])

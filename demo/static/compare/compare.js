@@ -36,6 +36,7 @@ async function load(value) {
     if (current()) accept(data, early);
     const late = await numbers;
     if (current()) arm(early === undefined ? late : undefined, first);
+    if (first && props.tour && /[?&](teach|play)=/.test(location.search)) guided();
   } catch (error) {
     if (current()) fail(error);
   }
@@ -246,6 +247,17 @@ state.difference.frame = differenceFrame(newFrame());
 sizes.observe($('canvas.map', state.difference.frame));
 bindCursor($('.frames'), state, { moved: scheduleDraw, announce });
 element.addEventListener('click', (event) => { if (!event.target.closest('.same')) $('.same').open = false; });
+/** The tour, the story and the teacher's mode come when they are asked for. */
+let guide = null;
+async function guided() {
+  const path = props.tour[document.documentElement.lang] ?? props.tour.en;
+  const code = await (await Draw.get(Draw.beside(props.value.image, path))).text();
+  guide ??= new Function('element', '_', code)(element, _);
+  return guide;
+}
+setVisible($('.show'), Boolean(props.tour));
+$('.show').addEventListener('click', async () => (await guided()).tour());
+
 settings.restore();
 watch('value', () => load(props.value));
 load(props.value);

@@ -101,10 +101,12 @@ const Draw = (() => {
     return { photo, info, maps: Maps.decode(bytes(maps), info.grid[0] * info.grid[1], info.scales) };
   }
 
+  /** The address of another file of the server's cache than a value's photograph. */
+  const beside = (image, path) => image.url.replace(/file=.*$/, `file=${path.split('/').map(encodeURIComponent).join('/')}`);
+
   /** The names of a value's classes. Their file's address names its content, so the browser's own copy serves. */
   async function names({ image, info }) {
-    const path = info.classes.split('/').map(encodeURIComponent).join('/');
-    const answer = await get(image.url.replace(/file=.*$/, `file=${path}`), { cache: 'force-cache' });
+    const answer = await get(beside(image, info.classes), { cache: 'force-cache' });
     return (await answer.json()).names;
   }
 
@@ -162,5 +164,5 @@ const Draw = (() => {
     };
   }
 
-  return { lut, faded, frame, legend, thumb, get, bytes, load, names, fit, layer, coalesced, paced };
+  return { lut, faded, frame, legend, thumb, get, bytes, load, names, beside, fit, layer, coalesced, paced };
 })();

@@ -220,12 +220,21 @@ function bindDistortPanel(root, { colours, changed, announce, ask, fire }) {
     player.ease((share) => set({ [name]: Number((share * reach(name)).toPrecision(3)) }, true));
   }
 
+  /** A finger that begins to scroll on a slider must not leave it moved. */
+  function guard(slider) {
+    const name = slider.dataset.distort;
+    let held = 0;
+    slider.addEventListener('pointerdown', () => { held = s[name]; });
+    slider.addEventListener('pointercancel', () => { if (s[name] !== held) set({ [name]: held }); });
+  }
+
   for (const node of controls) {
     node.addEventListener('input', () => {
       if (['delta', 'flip', 'uniform'].includes(node.dataset.distort)) last = node.dataset.distort;
       set({ [node.dataset.distort]: read(node) });
     });
     if (node.type === 'number') node.addEventListener('change', () => spell(node));
+    if (node.type === 'range') guard(node);
   }
   find('.undo').addEventListener('click', () => { set({ ...Distort.NONE, channels: s.channels }); last = 'delta'; find('.play').focus(); });
   find('.brighten').addEventListener('click', () => { chosenByHand = true; preset('delta', { channels: [current.backdrop()] }); });
