@@ -108,14 +108,24 @@ class InLanguage:
         """Collects the page before it is sent."""
         if scope["type"] != "http" or scope["method"] != "GET" or _path(scope) not in PAGES:
             return await self.app(scope, receive, send)
-        query = QueryParams(scope["query_string"])
+        send, query = _varying(send), QueryParams(scope["query_string"])
         language = language_of(Headers(scope=scope), query)
-        asked = PARAMETER in query
-        if language == DEFAULT and not asked:
+        html, asked = _path(scope) == "/", PARAMETER in query
+        if language == DEFAULT and not (html and asked):
             return await self.app(scope, receive, send)
-        html = _path(scope) == "/"
         rewritten = partial(_page, language=language, asked=asked) if html else partial(_config, language=language)
         return await self.app(scope, receive, _Rewriting(send, rewritten))
+
+
+def _varying(send: Send) -> Send:
+    """Tells caches between here and the browser that another language is another answer."""
+
+    async def varying(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(raw=message["headers"]).add_vary_header("Accept-Language")
+        await send(message)
+
+    return varying
 
 
 class _Rewriting:

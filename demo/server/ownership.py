@@ -16,7 +16,7 @@ SWEEP = 300.0  # seconds between two looks for such
 def current_session() -> str | None:
     """The browser session of the event that this thread handles; "" for a call without one, None outside of events."""
     request = LocalContext.request.get(None)
-    return None if request is None else (request.session_hash or "")
+    return None if request is None else (getattr(request, "session_hash", None) or "")  # a component's call has none
 
 
 def unread() -> int:

@@ -61,6 +61,7 @@ def test_every_label_of_every_component_is_translated_and_no_value_changes(app):
 def fetched(app, path="", header=""):
     request = urllib.request.Request(app.local_url + path, headers={"Accept-Language": header})
     with urllib.request.urlopen(request) as answer:
+        assert "Accept-Language" in answer.headers["Vary"]
         return answer.read().decode()
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 from demo_made import LION, zip_of_colours
+from gradio.context import LocalContext
 from paths import ROOT
+from starlette.requests import Request
 
 from bsoftmax.images.read import read_rgb
 from demo.components import files
-from demo.server.ownership import MAX_AGE, SWEEP, Ownership
+from demo.server.ownership import MAX_AGE, SWEEP, Ownership, current_session
 from demo.server.run_folder import PREFIX, RunFolder
 
 
@@ -23,6 +25,12 @@ def owned():
     clock, gone = [0.0], []
     ownership = Ownership(gone.append, lambda: clock[0])
     return ownership, gone, clock
+
+
+def test_a_call_of_a_component_belongs_to_no_session():
+    token = LocalContext.request.set(Request({"type": "http", "headers": []}))  # as Gradio sets it there
+    assert current_session() == ""
+    LocalContext.request.reset(token)
 
 
 def test_what_two_use_stays_until_both_have_left(owned):
