@@ -52,6 +52,11 @@ NAMES = {
 # module, the line without its indentation, what was changed -> why no test can tell it
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
+        "bsoftmax.cams.methods",
+        "return (masked - score[:, None]).softmax(1)[:, :, None, None]",
+        "Sub -> Add",
+    ): "The softmax over channels does not see a number common to all of them, which Eq. 7 subtracts.",
+    (
         "bsoftmax.evaluation.metrics",
         "return min(1.0, max(0.0, (root - float(M.sum()) / norm) / (root - 1))) if norm and root > 1 else 0.0",
         "1.0 -> 2.0",
