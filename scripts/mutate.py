@@ -50,7 +50,43 @@ NAMES = {
     "zeros_like": "ones_like", "zeros": "ones", "floor": "ceil",
 }  # fmt: skip
 # module, the line without its indentation, what was changed -> why no test can tell it
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "bsoftmax.cams.methods",
+        "return (masked - score[:, None]).softmax(1)[:, :, None, None]",
+        "Sub -> Add",
+    ): "The softmax over channels does not see a number common to all of them, which Eq. 7 subtracts.",
+    (
+        "bsoftmax.evaluation.metrics",
+        "return min(1.0, max(0.0, (root - float(M.sum()) / norm) / (root - 1))) if norm and root > 1 else 0.0",
+        "1.0 -> 2.0",
+    ): "The bound catches rounding; no map is known whose number exceeds 1 by it.",
+    (
+        "bsoftmax.evaluation.metrics",
+        "return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8)).astype(bool).reshape(-1, LEVELS)",
+        "1 -> 2",
+    ): "NumPy takes any negative number for the length to be found.",
+    (
+        "bsoftmax.evaluation.fidelity",
+        "BATCH = 32  # pictures in the trunk at once",
+        "32 -> 33",
+    ): "How many pictures run at once changes memory, not numbers.",
+    (
+        "bsoftmax.evaluation.fidelity",
+        "equal = ((scaled[first] - scaled[m]).abs().amax(1) < SAME).nonzero().flatten().tolist() if first else []",
+        "Lt -> LtE",
+    ): "Only masks that differ by exactly 1e-5 in single precision would tell.",
+    (
+        "bsoftmax.evaluation.fidelity",
+        "return render.upsample(S, size).flatten().argsort(descending=True, stable=True)",
+        "True -> False",
+    ): "PyTorch's sort on a processor is stable in either case; on a GPU it is not.",
+    (
+        "bsoftmax.cams.distortions",
+        "order = w.argsort(descending=True, stable=True)",
+        "True -> False",
+    ): "PyTorch's sort on a processor is stable in either case; on a GPU it is not.",
+}
 
 
 class Mutant(NamedTuple):

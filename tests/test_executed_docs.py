@@ -98,6 +98,14 @@ def test_the_figures_of_the_idea_are_those_of_the_bundled_model(shown):
             assert shown[key] == value, key
 
 
+def test_the_numbers_of_the_idea_are_those_of_the_measurements():
+    measured = " ".join((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("gauge", "results", "heads"))
+    told = re.findall(r"[-+]?[\d.]+ \[[-+\d., ]+\]", (DOCS / "idea.md").read_text(encoding="utf-8"))
+    assert len(told) > 10
+    for number in told:
+        assert number in measured, number
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

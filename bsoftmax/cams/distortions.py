@@ -87,7 +87,7 @@ def shifted(classifier: nn.Module, d: Tensor, only: int | None = None) -> nn.Mod
     weight = last.weight.detach().clone()
     rows = slice(None) if only is None else only
     weight[rows] += d.to(weight)
-    layer = nn.Linear(last.in_features, last.out_features, bias=last.bias is not None, device="meta")
+    layer = nn.Linear(last.in_features, last.out_features, bias=False, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)
     layer.bias = last.bias
     return _replace(classifier, last, layer)

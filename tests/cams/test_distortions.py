@@ -164,6 +164,7 @@ def test_a_shift_moves_every_row_and_every_bias(biased):
     with torch.no_grad():
         torch.testing.assert_close(plain.apply(head)(h), head(h) + (h @ d)[:, None])
         torch.testing.assert_close(both.apply(head)(h), head(h) + (h @ d)[:, None] + 2)
+    assert not any(p.requires_grad for p in both.apply(head).parameters())
 
 
 @pytest.mark.parametrize("odd", [N, N + 3, -1])

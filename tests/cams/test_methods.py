@@ -116,6 +116,12 @@ def test_the_weights_follow_their_definitions_in_single_precision_at_real_scales
             close(got[b].double().squeeze(), expected.squeeze(), np.abs(expected).max() * 1e-4)
 
 
+def test_xgradcam_gives_a_channel_that_sums_to_zero_no_weight():
+    F = torch.tensor([[[[1.0, -1.0]], [[0.0, 0.0]], [[2.0, 2.0]]]])
+    G = torch.tensor([[[[3.0, 1.0]], [[5.0, 5.0]], [[1.0, 3.0]]]])
+    assert cam_methods.xgradcam(F, G).flatten().tolist() == [0, 0, (2 * 1 + 2 * 3) / 4]
+
+
 # --- the identities of design section 2 -------------------------------------------------------------------------------
 
 
