@@ -1,4 +1,4 @@
-"""The CAM methods: functions that return the channel weights alpha, and the weighted sum S.
+"""The registry of methods; the CAM functions, which return the channel weights alpha, and the weighted sum S.
 
 S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q) (Eq. 4). Maps are signed and unscaled; `clamp` applies to alpha, and ReLU and
 scaling belong to rendering.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..models.dual_branch import DualBranch
 from ..models.heads import GlobalAveragePool, is_gap_linear, pools_first
 from ..utils.text import quoted
+from . import attention, channels, pixels, relevance, rise
 from .sources import find as find_source
 from .view import Evidence, Tick, View
 
@@ -84,45 +86,100 @@ def eigencam(F: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Method:
-    """A registry entry: `weights` takes the arguments that `needs` names and returns alpha, [B,N,1,1] or [B,N,P,Q]."""
+    """A registry entry: `weights` takes the arguments that `needs` names and returns alpha, [B,N,1,1] or [B,N,P,Q].
+
+    With `gives="map"`, for a method without channel weights, it returns the map S, [B,P,Q] or at pixels [B,H,W].
+    """
 
     key: str
     label: str
     weights: Callable[..., Tensor]
-    needs: str  # "gradient": F, G | "masked" or "ablated": scores [B,N], score [B] | "features": F
+    needs: str  # "gradient": F, G | "masked" or "ablated": scores [B,N], score [B] | "features": F | "evidence": itself
     paper: str
-    slow: bool = False  # runs the trunk once for each channel
+    gives: str = "weights"
+    slow: bool = False  # runs the trunk again
+    shares: str = ""  # what of these passes the view keeps for all classes and heads; "": they are run for each
     class_free: bool = False  # independent of class and head
     centred: bool = False  # sums F minus its mean over positions
+    more: bool = False  # computed where it is asked for, not among all methods
+    shows: str = ""  # what its map shows, where no clamp tells
+    unsuited: Callable[[DualBranch], str | None] = lambda model: None  # why not with a model, as a sentence
+    lacks: Callable[[], str | None] = lambda: None  # which package, here, as a sentence
+
+    @property
+    def clamps(self) -> bool:
+        """Whether the positive clamp has a meaning: alpha has signs."""
+        return self.gives == "weights" and not self.class_free
+
+    @property
+    def follows(self) -> bool:
+        """Whether its map can follow a shift of the head's weights without another pass of the trunk."""
+        return self.gives == "weights" and (not self.slow or bool(self.shares))
 
 
+def _no_cam(model: DualBranch) -> str | None:
+    if is_gap_linear(model.neck, model.softmax):
+        return None
+    return "needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM"
+
+
+_ATTENTION: dict[str, Any] = {
+    "needs": "evidence", "gives": "map", "slow": True, "shares": attention.KEPT, "more": True,
+    "unsuited": attention.unsuited,
+}  # fmt: skip
+_PIXELS: dict[str, Any] = {"needs": "evidence", "gives": "map", "slow": True, "more": True}
+_CAPTUM: dict[str, Any] = {**_PIXELS, "lacks": pixels.missing}
 METHODS: dict[str, Method] = {
     method.key: method
     for method in (
-        Method("cam", "CAM", cam, "gradient", "Zhou et al., CVPR 2016"),
+        Method("cam", "CAM", cam, "gradient", "Zhou et al., CVPR 2016", unsuited=_no_cam),
         Method("gradcam", "Grad-CAM", gradcam, "gradient", "Selvaraju et al., ICCV 2017"),
         Method("gradcam++", "Grad-CAM++", gradcam_pp, "gradient", "Chattopadhay et al., WACV 2018"),
         Method("xgradcam", "XGrad-CAM", xgradcam, "gradient", "Fu et al., BMVC 2020"),
         Method("layercam", "Layer-CAM", layercam, "gradient", "Jiang et al., TIP 2021"),
         Method("hirescam", "HiRes-CAM", hirescam, "gradient", "Draelos and Carin, 2020"),
         Method("ablationcam", "Ablation-CAM", ablationcam, "ablated", "Ramaswamy and Desai, WACV 2020"),
-        Method("eigencam", "Eigen-CAM", eigencam, "features", "Muhammad 2020", class_free=True, centred=True),
-        Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True),
+        Method("eigencam", "Eigen-CAM", eigencam, "features", "Muhammad 2020", class_free=True, centred=True,
+               shows="where the features vary most"),
+        Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True, shares="channels"),
+        Method("liftcam", "LIFT-CAM", channels.liftcam, "contributions", "Jung and Oh, ICCV 2021", more=True,
+               unsuited=channels.no_lift),
+        Method("opticam", "Opti-CAM", channels.opticam, "evidence", "Zhang et al., CVIU 2024", slow=True, more=True),
+        Method("rollout", "Attention rollout", attention.rollout, paper="Abnar and Zuidema, ACL 2020", **_ATTENTION,
+               class_free=True, shows="which patches the class token attends to, through all blocks"),
+        Method("tscam", "TS-CAM", attention.tscam, paper="Gao et al., ICCV 2021", **_ATTENTION,
+               shows="what each patch says for it, times the class token's attention to that patch"),
+        Method("saliency", "Saliency", pixels.saliency, paper="Simonyan et al., ICLR workshop 2014", **_CAPTUM,
+               shows="where a small change of a pixel moves the score most, up or down"),
+        Method("deeplift", "DeepLIFT", relevance.deeplift, paper="Shrikumar et al., ICML 2017", **_CAPTUM,
+               unsuited=relevance.no_deeplift,
+               shows="the difference of the score from a plain grey image, shared among the pixels by one pass back"),
+        Method("lrp", "LRP", relevance.lrp, paper="Bach et al., PLoS ONE 2015", **_PIXELS,
+               unsuited=relevance.no_lrp,
+               shows="the score handed back to the pixels, layer by layer"),
+        Method("smoothgrad", "SmoothGrad", pixels.smoothgrad, paper="Smilkov et al., 2017", **_CAPTUM,
+               shows="where a small change of a pixel moves the score most, on average over noisy copies"),
+        Method("intgrad", "Integrated Gradients", pixels.integrated_gradients, paper="Sundararajan et al., ICML 2017",
+               **_CAPTUM, shows="the difference of the score from a plain grey image, shared among the pixels"),
+        Method("rise", "RISE", rise.rise, "evidence", "Petsiuk et al., BMVC 2018", "map", True, "rise", more=True,
+               shows="how sure the head is, on average, where a place is visible under a random mask"),
     )
 }  # fmt: skip
 
-_ARGUMENTS: dict[str, Callable[[Evidence, Tick | None], tuple[Tensor, ...]]] = {
+_ARGUMENTS: dict[str, Callable[[Evidence, Tick | None], tuple[Any, ...]]] = {
     "gradient": lambda e, tick: (e.F, e.G),
     "masked": lambda e, tick: (e.masked_scores(tick), e.score),
     "ablated": lambda e, tick: (e.ablated_scores(tick), e.score),
     "features": lambda e, tick: (e.F,),
+    "contributions": lambda e, tick: (channels.contributions(e),),
+    "evidence": lambda e, tick: (e, tick),
 }
 
 
 def find(key: str) -> Method:
     """The entry of METHODS. Raises ValueError, with the known keys, for an unknown one."""
     if key not in METHODS:
-        raise ValueError(f"There is no CAM method {quoted(key)}; choose one of {', '.join(METHODS)}.")
+        raise ValueError(f"There is no method {quoted(key)}; choose one of {', '.join(METHODS)}.")
     return METHODS[key]
 
 
@@ -130,32 +187,49 @@ def weigh(evidence: Evidence, method: str, clamp: bool | None = None, tick: Tick
     """alpha [B,N,1,1] or [B,N,P,Q] of a method; `clamp` replaces it by max(0, alpha) (Sec. 3.3).
 
     `clamp=None`: as in the paper, for the sigmoid branch only. Class-free methods are never clamped, since the sign of
-    their weights is arbitrary. Raises ValueError where `unavailable` gives a reason.
+    their weights is arbitrary. Raises ValueError where `unavailable` gives a reason, or for a method without weights.
     """
     entry = find(method)
-    if reason := unavailable(evidence.view.model, method):
-        raise ValueError(reason)
-    cache = evidence.view.weights if entry.class_free else evidence.weights
-    if method not in cache:
-        cache[method] = entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))
-    alpha = cache[method]
+    if entry.gives == "map":
+        raise ValueError(f"{entry.label} has no channel weights: ask class_map for its map.")
+    alpha = _result(evidence, entry, tick)
     clamp = evidence.source.clamp if clamp is None else clamp
-    return alpha.clamp(min=0) if clamp and not entry.class_free else alpha
+    return alpha.clamp(min=0) if clamp and entry.clamps else alpha
 
 
 def class_map(evidence: Evidence, method: str, clamp: bool | None = None, tick: Tick | None = None) -> Tensor:
-    """S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q), signed and unscaled: [B,P,Q] (Eq. 4)."""
+    """S^(p,q) = sum_i alpha_i^(p,q) F_i^(p,q), signed and unscaled: [B,P,Q] (Eq. 4).
+
+    Of a method without channel weights its own map, [B,P,Q] or at pixels [B,H,W], which no clamp changes. Raises
+    ValueError as `weigh` does.
+    """
+    if find(method).gives == "map":
+        return _result(evidence, find(method), tick)
     alpha, F = weigh(evidence, method, clamp, tick), evidence.F
     if find(method).centred:
         F = F - F.mean((2, 3), keepdim=True)
     return (alpha * F).sum(1)
 
 
+def _result(evidence: Evidence, entry: Method, tick: Tick | None) -> Tensor:
+    """alpha or S of a method, from where it is kept or computed."""
+    view, method = evidence.view, entry.key
+    if reason := unavailable(view.model, method):
+        raise ValueError(reason)
+    make: Callable[[], Tensor] = lambda: entry.weights(*_ARGUMENTS[entry.needs](evidence, tick))  # noqa: E731
+    cache = view.weights if entry.class_free else evidence.weights
+    if method not in cache:
+        each = entry.slow and not entry.shares and evidence.own  # of a distorted head nothing is kept
+        key = (method, evidence.source.key, *evidence.k.tolist())
+        cache[method] = view.remember(key, make) if each else make()
+    return cache[method]
+
+
 def explain(
     model: DualBranch, x: Tensor, k: Tensor | int | None = None, method: str = "cam", source: str = "sigmoid",
     clamp: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """The signed map [B,P,Q] of class k (default: the prediction of softmax) for preprocessed images x [B,3,H,W].
+    """The signed map [B,P,Q], or at pixels, of class k (default: softmax's prediction) for images x [B,3,H,W].
 
     Raises ValueError for an unknown method or source, a class out of range, a missing sigmoid branch, or a method
     that is unavailable for the head.
@@ -172,10 +246,15 @@ def explain(
 
 
 def unavailable(model: DualBranch, method: str) -> str | None:
-    """Why a method cannot be used with the head of a model, in one sentence; None when it can."""
-    if method == "cam" and not is_gap_linear(model.neck, model.softmax):
-        return "CAM needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM."
-    return None
+    """Why a method cannot be used with a model, or here, in one sentence; None when it can."""
+    entry = find(method)
+    reason = entry.unsuited(model) or entry.lacks()
+    return f"{entry.label} {reason}." if reason else None
+
+
+def offered(model: DualBranch) -> list[str]:
+    """The methods that suit a model, whether or not what they need is installed."""
+    return [key for key, entry in METHODS.items() if entry.unsuited(model) is None]
 
 
 def default(model: DualBranch) -> str:
@@ -184,7 +263,7 @@ def default(model: DualBranch) -> str:
 
 
 def takes_seconds(model: DualBranch, method: str) -> bool:
-    """Whether a method runs the trunk, or a head other than pooling and linear layers, once for each channel."""
+    """Whether a method runs the trunk again, or a head other than pooling and linear layers once for each channel."""
     return METHODS[method].slow or (
         METHODS[method].needs == "ablated" and not isinstance(model.neck, GlobalAveragePool)
     )
@@ -195,11 +274,14 @@ def identical_by_construction(model: DualBranch, source: str, clamp: bool | None
 
     With pooling first, the gradient G is equal at all positions, so sum G, mean G, sum GF / sum F and G are
     proportional; with the clamp, relu(G) is too. Otherwise only HiRes-CAM and Layer-CAM are equal, with the clamp.
+    Where the head is GAP + linear and the score linear in the logits, LIFT-CAM is Ablation-CAM times |y|.
     """
     clamped = find_source(source).clamp if clamp is None else clamp
     if pools_first(model.neck):
         group = {"cam", "gradcam", "xgradcam", "hirescam"} | ({"layercam"} if clamped else set())
     else:
         group = {"hirescam", "layercam"} if clamped else set()
-    group = {method for method in group if unavailable(model, method) is None}
-    return [frozenset(group)] if len(group) > 1 else []
+    groups = [{method for method in group if unavailable(model, method) is None}]
+    if is_gap_linear(model.neck, model.softmax) and find_source(source).linear:
+        groups.append({"ablationcam", "liftcam"})
+    return [frozenset(group) for group in groups if len(group) > 1]

@@ -39,6 +39,7 @@ class Source:
     clamp: bool  # whether the paper clamps alpha to positive values
     answer: str  # name of the values shown with its map
     score_name: str = "logit"
+    linear: bool = True  # whether the score is linear in the logits
     invariant: bool = False  # whether a shift common to all classes leaves the score as it is
 
 
@@ -58,6 +59,7 @@ SOURCES: dict[str, Source] = {
             False,
             "log-odds",
             "log-odds",
+            linear=False,
             invariant=True,
         ),
         Source(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 import torch.nn.functional as nnf
@@ -16,27 +18,66 @@ from .sources import Source
 from .sources import find as find_source
 
 CHUNK = 32  # perturbed images or features in memory at once
+MOST_KEPT = 48  # results of methods that run the trunk for every class, source and head
 Tick = Callable[[int, int], None]  # progress callback: done, total
 
 
-@torch.no_grad()
-def masked_vectors(model: DualBranch, x: Tensor, F: Tensor, done: int = 0) -> Generator[Tensor, None, None]:
-    """Penultimate vectors [n,N_pen] of x [B,3,H,W] times maps of F [B,N,P,Q], upsampled and min-maxed.
+class Masks(Protocol):
+    """What images are multiplied by: `count` masks for each; `key` names the vectors that `View` keeps of them."""
 
-    Image by image, at most CHUNK maps at once; begins after the first `done` of these chunks.
-    """
-    for b, start in [(b, start) for b in range(len(F)) for start in range(0, F.shape[1], CHUNK)][done:]:
-        masks = nnf.interpolate(F[b, start : start + CHUNK, None], x.shape[2:], mode="bilinear")
+    @property
+    def key(self) -> str:
+        """The name under which `View` keeps the vectors."""
+
+    @property
+    def count(self) -> int:
+        """How many there are for each image."""
+
+    def part(self, b: int, start: int, size: tuple[int, int]) -> Tensor:
+        """At most CHUNK masks of image b from number `start` on, at `size` pixels, in [0, 1]: [n,1,H,W]."""
+
+    def to(self, device: str) -> Masks:
+        """The same on a device."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMasks:
+    """Every image's own maps F [B,N,P,Q], upsampled bilinearly, each min-maxed; 0 where it is constant (Score-CAM)."""
+
+    F: Tensor
+    key: str = "channels"
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.F.shape[1]
+
+    def part(self, b: int, start: int, size: tuple[int, int]) -> Tensor:
+        """The channels from `start` on: [n,1,H,W]."""
+        masks = nnf.interpolate(self.F[b, start : start + CHUNK, None], size, mode="bilinear")
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-        masks = torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
-        yield model.neck(*model.features(x[b, None] * masks))
+        return torch.where(high > low, (masks - low) / (high - low).clamp(min=1e-12), 0.0)
+
+    def to(self, device: str) -> ChannelMasks:
+        """The same on a device."""
+        return ChannelMasks(self.F.to(device))
+
+
+@torch.no_grad()
+def masked_vectors(model: DualBranch, x: Tensor, masks: Masks, done: int = 0) -> Generator[Tensor, None, None]:
+    """Penultimate vectors [n,N_pen] of x [B,3,H,W] times masks, image by image, at most CHUNK at once.
+
+    Begins after the first `done` of these chunks.
+    """
+    for b, start in [(b, start) for b in range(len(x)) for start in range(0, masks.count, CHUNK)][done:]:
+        yield model.neck(*model.features(x[b, None] * masks.part(b, start, (x.shape[2], x.shape[3]))))
 
 
 class View:
     """F [B,N,P,Q] of preprocessed images x [B,3,H,W], with cached results that all methods and heads share.
 
-    `run_masked` replaces `masked_vectors`, to run the many passes of Score-CAM on another device. `features`: what
-    `model.features(x)` returned, where the trunk has run before; else it runs now.
+    `run_masked` replaces `masked_vectors`, to run the many passes of Score-CAM and RISE on another device. `features`:
+    what `model.features(x)` returned, where the trunk has run before; else it runs now.
     """
 
     def __init__(
@@ -45,9 +86,10 @@ class View:
     ) -> None:  # fmt: skip
         self.model, self.x, self.run_masked = model, x, run_masked
         self.F, self.tokens = model.features(x) if features is None else features
-        self.weights: dict[str, Tensor] = {}  # alpha of class-free methods
-        self._masked: Tensor | None = None
-        self._masked_rows: list[Tensor] = []  # of `_run_masked`, which may be interrupted and go on later
+        self.weights: dict[str, Tensor] = {}  # of class-free methods: alpha, or the map
+        self._kept: dict[str, Tensor] = {}  # by name, for all heads and classes: see `put`
+        self._rows: dict[str, list[Tensor]] = {}  # of masks whose passes were interrupted and may go on later
+        self._results: dict[tuple[object, ...], Tensor] = {}  # of methods that run the trunk for every class and source
 
     @cached_property
     def h(self) -> Tensor:
@@ -62,41 +104,57 @@ class View:
             logits: Tensor = self.model.classifier(branch)(self.h)
         return logits
 
-    def masked(self, tick: Tick | None = None) -> Tensor:
-        """Penultimate vectors [B,N,N_pen] of x times each of its own maps, upsampled and min-maxed (Score-CAM, Eq. 7).
+    def put(self, name: str, tensor: Tensor) -> None:
+        """Keeps a tensor under a name: what takes passes of the trunk, and serves all heads and classes."""
+        self._kept[name] = tensor
 
-        Runs the trunk N times for each image; the result is cached, for all heads and classes. When `tick` raises an
-        exception, what was computed is kept and the next call goes on from there.
+    def has(self, name: str) -> bool:
+        """Whether a tensor of that name is kept."""
+        return name in self._kept
+
+    def kept(self, name: str) -> Tensor:
+        """The tensor of that name. Raises KeyError where there is none."""
+        return self._kept[name]
+
+    def remember(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+        """The result kept under a key, made where it is not among the last MOST_KEPT."""
+        if key not in self._results:
+            self._results[key] = make()
+            for old in list(self._results)[:-MOST_KEPT]:
+                self._results.pop(old, None)
+        return self._results[key]
+
+    def masked(self, masks: Masks, tick: Tick | None = None) -> Tensor:
+        """Penultimate vectors [B,n,N_pen] of x times each of n masks, for all heads and classes; the result is kept.
+
+        Runs the trunk n times for each image. When `tick` raises an exception, what was computed is kept and the next
+        call goes on from there.
         """
-        if self._masked is None:
-            self._masked = self._run_masked(tick)
-        return self._masked
-
-    @property
-    def has_masked(self) -> bool:
-        """Whether `masked` has been computed."""
-        return self._masked is not None
+        if not self.has(masks.key):
+            self.put(masks.key, self._run_masked(masks, tick))
+        return self.kept(masks.key)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the images, their features and `masked`."""
-        return sum(t.nbytes for t in (self.x, self.F, self.tokens, self._masked) if t is not None)
+        """Bytes of the images, their features and what is kept."""
+        kept = [self.x, self.F, *self._kept.values(), *self._results.values()]
+        return sum(t.nbytes for t in [*kept, *([] if self.tokens is None else [self.tokens])])
 
-    def _run_masked(self, tick: Tick | None) -> Tensor:
-        (B, N), rows = self.F.shape[:2], list(self._masked_rows)
+    def _run_masked(self, masks: Masks, tick: Tick | None) -> Tensor:
+        rows, total = list(self._rows.get(masks.key, ())), len(self.x) * masks.count
         done = sum(map(len, rows))
         try:
-            with closing(self.run_masked(self.model, self.x, self.F, len(rows))) as chunks:
+            with closing(self.run_masked(self.model, self.x, masks, len(rows))) as chunks:
                 for h in chunks:
                     rows.append(h)
                     done += len(h)
                     if tick:
-                        tick(done, B * N)
+                        tick(done, total)
         except BaseException:
-            self._masked_rows = rows
+            self._rows[masks.key] = rows
             raise
-        self._masked_rows = []
-        return torch.cat(rows).reshape(B, N, -1)
+        self._rows.pop(masks.key, None)
+        return torch.cat(rows).reshape(len(self.x), masks.count, -1)
 
     @torch.no_grad()
     def without_channel(self, b: int, channels: slice) -> Tensor:
@@ -128,21 +186,27 @@ class Evidence:
     def __init__(self, view: View, source: Source, k: Tensor, classifier: nn.Module | None = None) -> None:
         self.view, self.source, self.k = view, source, k
         self.classifier = classifier or view.model.classifier(source.branch)
-        self.weights: dict[str, Tensor] = {}  # unclamped alpha by method
+        self.own = self.classifier is getattr(view.model, source.branch)  # the source's own, not a distorted one
+        self.weights: dict[str, Tensor] = {}  # unclamped alpha, or the map, by method
 
     @property
     def F(self) -> Tensor:
         """Feature maps [B,N,P,Q]."""
         return self.view.F
 
-    def _score(self, h: Tensor, k: Tensor) -> Tensor:
+    def of_vectors(self, h: Tensor, k: Tensor) -> Tensor:
+        """Scores [n] of classes k [n] for penultimate vectors h [n,N_pen]."""
         return self.source.score(self.classifier(h), k)
+
+    def of_images(self, x: Tensor, k: Tensor) -> Tensor:
+        """Scores [n] of classes k [n] for images x [n,3,H,W], through the trunk, with its gradient at x."""
+        return self.of_vectors(self.view.model.neck(*self.view.model.trunk(x)), k)
 
     @cached_property
     def score(self) -> Tensor:
         """The score [B]."""
         with torch.no_grad():
-            return self._score(self.view.h, self.k)
+            return self.of_vectors(self.view.h, self.k)
 
     @cached_property
     def G(self) -> Tensor:
@@ -165,8 +229,18 @@ class Evidence:
     @torch.no_grad()
     def masked_scores(self, tick: Tick | None = None) -> Tensor:
         """Scores [B,N] of the image masked by each of its feature maps."""
-        h = self.view.masked(tick)
-        return torch.stack([self._score(h[b], self.k[b].expand(h.shape[1])) for b in range(len(h))])
+        h = self.view.masked(ChannelMasks(self.F), tick)
+        return torch.stack([self.of_vectors(vectors, k.expand(len(vectors))) for vectors, k in zip(h, self.k)])
+
+    @torch.no_grad()
+    def masked_confidences(self, masks: Masks, tick: Tick | None = None) -> Tensor:
+        """Confidences [B,n] of the image under each of n masks: softmax probabilities, or the branch's sigmoids.
+
+        Those of log-odds and centred rows are the softmax probabilities, which they share.
+        """
+        logits = self.classifier(self.view.masked(masks, tick))
+        p = logits.softmax(2) if self.source.branch == "softmax" else logits.sigmoid()
+        return torch.stack([rows[:, k] for rows, k in zip(p, self.k)])
 
     @torch.no_grad()
     def ablated_scores(self, tick: Tick | None = None) -> Tensor:

@@ -96,12 +96,12 @@ class Analysis:
 
     @property
     def methods(self) -> list[str]:
-        """The methods this model's head allows."""
+        """The methods that this model allows, of those that are installed."""
         return [key for key in METHODS if unavailable(self.model, key) is None]
 
     def takes_seconds(self, method: str) -> bool:
-        """Whether a method runs the trunk or a deep head once a channel, and has not done so yet. False for unknown."""
-        if method not in METHODS or (METHODS[method].slow and self.view.has_masked):
+        """Whether a method runs the trunk again, or a deep head, and has not done so yet. False for an unknown one."""
+        if method not in METHODS or self.view.has(METHODS[method].shares):
             return False
         return takes_seconds(self.model, method)
 

@@ -1,4 +1,4 @@
-"""A GPU lent for moments by Hugging Face's ZeroGPU, for the many passes of Score-CAM; elsewhere the CPU runs them.
+"""A GPU lent for moments by Hugging Face's ZeroGPU, for the passes of Score-CAM and RISE; elsewhere the CPU runs them.
 
 On ZeroGPU a decorated function runs in a forked process: arguments and results are pickled, and the model there is a
 copy. Where the package `spaces` is missing nothing asks for it.
@@ -29,9 +29,9 @@ START, LONGEST = 10, 120  # seconds: to fork and to copy the model; that a visit
 MILLION_PARAMETERS_A_SECOND = 2000  # times passes; a cautious guess
 
 
-def seconds(model: DualBranch, x: Tensor, F: Tensor, done: int = 0) -> int:
+def seconds(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> int:
     """How long the GPU is asked for: from the number of passes left and the size of the model."""
-    passes = len(F) * F.shape[1] - done * view.CHUNK
+    passes = len(x) * masks.count - done * view.CHUNK
     work = passes * sum(p.numel() for p in model.parameters()) / 1e6
     return min(LONGEST, START + round(work / MILLION_PARAMETERS_A_SECOND))
 
@@ -42,21 +42,21 @@ def gpu(duration: Callable[..., int]) -> Callable[[Callable], Callable]:
 
 
 @gpu(duration=seconds)
-def _on_gpu(model: DualBranch, x: Tensor, F: Tensor, done: int = 0) -> Iterator[Tensor]:
+def _on_gpu(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> Iterator[Tensor]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for h in view.masked_vectors(model.to(device), x.to(device), F.to(device), done):
+    for h in view.masked_vectors(model.to(device), x.to(device), masks.to(device), done):
         yield h.cpu()
 
 
-def _masked_vectors(model: DualBranch, x: Tensor, F: Tensor, done: int = 0) -> Iterator[Tensor]:
+def _masked_vectors(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> Iterator[Tensor]:
     """As `view.masked_vectors`, on the GPU; the CPU goes on where none is lent, or where it was taken away."""
     try:
-        for h in _on_gpu(model, x, F, done):
+        for h in _on_gpu(model, x, masks, done):
             done += 1
             yield h
     except gr.Error as error:  # no quota left, none free, or its time was over
         LOG.warning("no GPU: %s", error)
-        yield from view.masked_vectors(model, x, F, done)
+        yield from view.masked_vectors(model, x, masks, done)
 
 
 masked_vectors: Any = _masked_vectors if ZERO_GPU else view.masked_vectors

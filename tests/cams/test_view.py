@@ -14,6 +14,9 @@ from bsoftmax.cams.methods import METHODS, class_map, explain, identical_by_cons
 from bsoftmax.cams.sources import SOURCES
 from bsoftmax.cams.view import View
 
+GAP = [m for m in METHODS if unavailable(model_of("gap"), m) is None]
+
+
 # --- one pass, nothing left behind ------------------------------------------------------------------------------------
 
 
@@ -21,7 +24,7 @@ from bsoftmax.cams.view import View
 @pytest.mark.parametrize("head", HEADS)
 def test_a_batch_equals_its_images_one_by_one(method, head):
     model, x, k = model_of(head), images(4, seed=3), torch.tensor([0, 2, 2, 4])
-    if unavailable(model, method):
+    if unavailable(model, method) or (head == "token" and method == "deeplift"):  # found out: test_pixels.py
         return
     for source in SOURCES:
         S = explain(model, x, k, method, source)
@@ -32,7 +35,7 @@ def test_a_batch_equals_its_images_one_by_one(method, head):
 @pytest.mark.parametrize("head", ["gap", "mlp", "token"])
 def test_one_trunk_run_serves_every_quick_method_source_and_class(head):
     model, x = model_of(head), images(3)
-    quick = [m for m in METHODS if METHODS[m].needs != "masked" and unavailable(model, m) is None]
+    quick = [m for m in METHODS if not METHODS[m].slow and unavailable(model, m) is None]
     assert len(quick) >= 7
     with counted(model) as calls:
         view = View(model, x)
@@ -42,7 +45,7 @@ def test_one_trunk_run_serves_every_quick_method_source_and_class(head):
     assert calls == [3]
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].needs != "masked"])
+@pytest.mark.parametrize("method", [m for m in GAP if not METHODS[m].slow])
 def test_explaining_runs_the_trunk_once(method):
     model = model_of("gap")
     with counted(model) as calls:
@@ -59,7 +62,7 @@ def test_score_cam_runs_the_trunk_once_a_channel_for_all_sources_and_classes(bat
     assert sum(calls) == batch * (N + 1)
     assert not torch.allclose(maps[0], maps[1])
     assert METHODS["scorecam"].slow
-    assert [m for m in METHODS if METHODS[m].slow] == ["scorecam"]
+    assert [m for m in METHODS if METHODS[m].slow and not METHODS[m].more] == ["scorecam"]
 
 
 def test_perturbing_in_chunks_changes_nothing_and_reports_progress(monkeypatch):
@@ -87,13 +90,13 @@ def test_an_interrupted_score_cam_goes_on_where_it_was(monkeypatch):
 
     with pytest.raises(InterruptedError):
         class_map(view.evidence("sigmoid", K), "scorecam", tick=interrupted)
-    assert not view.has_masked
+    assert not view.has("channels")
     with counted(model) as calls:
         close(class_map(view.evidence("sigmoid", K), "scorecam"), whole)
     assert sum(calls) == 6  # the other image's
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", GAP)
 def test_what_was_asked_before_does_not_show_in_the_next_answer(method):
     """One view keeps weights by method: clamp, source, class and head must not leak from one question to another."""
     model, x = model_of("gap"), images()
@@ -104,7 +107,7 @@ def test_what_was_asked_before_does_not_show_in_the_next_answer(method):
             close(class_map(asked, method, clamp), explain(model, x, k, method, source, clamp))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in GAP if m != "rise"])  # which asks a branch for sigmoids
 def test_another_classifier_may_stand_in_for_the_sources_own(method):
     model, x = model_of("gap"), images()
     view = View(model, x)
@@ -114,7 +117,7 @@ def test_another_classifier_may_stand_in_for_the_sources_own(method):
     assert METHODS[method].class_free or not torch.allclose(own, guest)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", GAP)
 def test_explaining_leaves_model_features_and_image_untouched(method):
     model, x = toy("gap"), images()
     model.requires_grad_(True)  # the hardest case: everything could receive a gradient
@@ -148,7 +151,7 @@ def test_explaining_works_where_gradients_are_switched_off():
 
 def test_eight_threads_on_one_view_give_what_one_gives():
     model, x = toy("mlp"), images()
-    jobs = [(m, s, k) for m in METHODS if m != "cam" for s in SOURCES for k in (0, 3)]
+    jobs = [(m, s, k) for m in METHODS if unavailable(model, m) is None for s in SOURCES for k in (0, 3)]
     ask = lambda view, job: class_map(view.evidence(job[1], job[2]), job[0])
     alone = [ask(View(model, x), job) for job in jobs]
     shared = View(model, x)
@@ -197,7 +200,7 @@ def test_a_method_that_the_head_does_not_allow_is_refused():
     for head in ("mlp", "token", "norm", "pooled mlp"):
         assert "Grad-CAM" in refusal(lambda head=head: explain(model_of(head), images(), 0, "cam"))
         assert unavailable(model_of(head), "gradcam") is None
-    assert all(unavailable(model_of("gap"), m) is None for m in METHODS)
+    assert {m for m in METHODS if m not in GAP} == {"rollout", "tscam"}
 
 
 def test_without_a_branch_the_sigmoid_source_is_refused_and_the_others_work():

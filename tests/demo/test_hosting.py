@@ -88,18 +88,19 @@ def test_a_stop_gives_the_gpu_back_and_the_rest_is_asked_for_anew(lend, monkeypa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        view.masked(stop)
+        view.masked(views.ChannelMasks(view.F), stop)
     assert spaces.closed == 1
-    assert torch.equal(view.masked(), View(MODEL, X).masked())
+    masks = views.ChannelMasks(view.F)
+    assert torch.equal(view.masked(masks), View(MODEL, X).masked(masks))
     assert len(spaces.asked) == 2
 
 
 def test_the_time_asked_for_grows_with_passes_and_parameters():
     net = SimpleNamespace(parameters=lambda: [torch.empty(25_000_000, device="meta")])
-    F = torch.empty(1, 2048, 14, 14, device="meta")
-    assert zero_gpu.seconds(net, X, F) == 10 + round(2048 * 25 / 2000) == 36
-    assert zero_gpu.seconds(net, X, F, 32) == 10 + round(1024 * 25 / 2000)
-    assert zero_gpu.seconds(net, X, F.expand(9, -1, -1, -1)) == zero_gpu.LONGEST
+    masks = views.ChannelMasks(torch.empty(1, 2048, 14, 14, device="meta"))
+    assert zero_gpu.seconds(net, X, masks) == 10 + round(2048 * 25 / 2000) == 36
+    assert zero_gpu.seconds(net, X, masks, 32) == 10 + round(1024 * 25 / 2000)
+    assert zero_gpu.seconds(net, X.expand(9, -1, -1, -1), masks) == zero_gpu.LONGEST
 
 
 def test_elsewhere_nothing_is_decorated_and_spaces_is_not_needed(lend):

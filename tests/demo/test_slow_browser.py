@@ -56,7 +56,7 @@ def test_a_redraw_never_begins_a_slow_method(session):
     analysis = session.analysis(gr.get_image("tower.jpg"))
     asked = {"photo": analysis.key, "class_index": 3, "method": "scorecam", "uniform": 1.0}
     assert "can be distorted once" in redraw(session, asked)["error"]
-    assert not analysis.view.has_masked
+    assert not analysis.view.has("channels")
 
 
 def test_redraws_beyond_what_the_server_can_do_are_told_so(session, monkeypatch):

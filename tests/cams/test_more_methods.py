@@ -1,0 +1,254 @@
+"""LIFT-CAM, Opti-CAM, RISE, attention rollout and TS-CAM against slow loops, captum and timm's own attention."""
+
+import copy
+from functools import cache
+
+import numpy as np
+import pytest
+import reference as ref
+import reference_methods as more
+import torch
+import torch.nn.functional as nnf
+from looks_made import K, close, model_of
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+from toys import C, N, counted, images, refusal, shake, toy
+
+from bsoftmax.cams import METHODS, View, class_map, explain, pixels, rise, unavailable, weigh
+from bsoftmax.cams.sources import SOURCES
+from bsoftmax.models import surgery
+from bsoftmax.models.backbones import Parts, Preprocessing
+from bsoftmax.models.dual_branch import DualBranch
+from bsoftmax.models.spec import Spec
+
+CLASSES = tuple("abcde")
+
+
+def test_the_extra_packages_are_here():
+    assert pixels.missing() is None
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].gives == "map"])
+def test_a_method_without_weights_says_so_and_no_clamp_changes_its_map(method):
+    if unavailable(model_of("gap"), method):
+        assert "vision transformer" in unavailable(model_of("gap"), method)
+        return
+    evidence = View(model_of("gap"), images()).evidence("sigmoid", K)
+    assert "no channel weights" in refusal(lambda: weigh(evidence, method))
+    assert torch.equal(class_map(evidence, method, True), class_map(evidence, method, False))
+    assert not METHODS[method].clamps
+    assert METHODS[method].shows
+
+
+# --- LIFT-CAM -------------------------------------------------------------------------------------------------------
+
+
+def layers_of(classifier):
+    linears = [m for m in classifier.modules() if isinstance(m, nn.Linear)]
+    return [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in linears]
+
+
+@pytest.mark.parametrize("source", ["softmax", "sigmoid", "centred"])
+@pytest.mark.parametrize("head", ["gap", "pooled mlp"])
+def test_lift_cam_agrees_with_the_loops(head, source):
+    model = model_of(head)
+    alpha = weigh(View(model, images()).evidence(source, K), "liftcam", clamp=False)
+    for b in range(2):
+        m = np.eye(C)[K[b]] - (1 / C if source == "centred" else 0)
+        F = model.trunk(images())[0][b].numpy()
+        close(alpha[b, :, 0, 0], more.liftcam(F, layers_of(model.classifier(SOURCES[source].branch)), m))
+
+
+@pytest.mark.parametrize("head", ["gap", "mlp", "pooled mlp"])
+def test_lift_cam_agrees_with_captum(head):
+    from captum.attr import DeepLift
+
+    model = model_of(head)
+    behind = nn.Sequential(model.neck, *(model.softmax if head != "gap" else [model.softmax]))
+    F = model.trunk(images())[0].requires_grad_()
+    expected = DeepLift(copy.deepcopy(behind)).attribute(F, torch.zeros_like(F), target=K).sum((2, 3))
+    close(weigh(View(model, images()).evidence("softmax", K), "liftcam")[:, :, 0, 0], expected, 1e-7)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("head", ["gap", "mlp"])
+def test_what_lift_cam_gives_the_channels_adds_up_to_the_score(head, source):
+    model, view = model_of(head), View(model_of(head), images())
+    z0 = model.classifier(SOURCES[source].branch)(torch.zeros_like(view.h))
+    alpha = weigh(view.evidence(source, K), "liftcam", clamp=False).sum((1, 2, 3))
+    close(alpha, view.evidence(source, K).score - SOURCES[source].score(z0, K))
+
+
+def test_lift_cam_is_refused_where_it_has_no_rule():
+    for head in ("token", "norm"):
+        assert "pooling, linear layers and ReLU" in refusal(
+            lambda head=head: explain(model_of(head), images(), 0, "liftcam")
+        )
+
+
+# --- Opti-CAM -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["sigmoid", "log-odds"])
+def test_opti_cam_agrees_with_the_loops(source):
+    model, x = (
+        model_of("token"),
+        images()[:1],
+    )  # of a dead channel Adam would follow noise
+    branch = model.classifier(SOURCES[source].branch)
+
+    def score(picture):
+        z = branch(model.neck(*model.trunk(torch.as_tensor(picture)[None])))[0].tolist()
+        return ref.SCORES[source](z, 1)
+
+    alpha = weigh(View(model, x).evidence(source, 1), "opticam", clamp=False)[0, :, 0, 0]
+    close(alpha, more.opticam(model.trunk(x)[0][0].numpy(), x[0].numpy(), score, 3), 1e-7)
+
+
+def test_opti_cam_finds_a_higher_score_than_equal_weights(monkeypatch):
+    monkeypatch.setattr("bsoftmax.cams.channels.STEPS", 30)
+    model, x = model_of("mlp"), images()
+    view = View(model, x)
+    S = torch.stack([class_map(view.evidence("softmax", K), "opticam"), view.F.mean(1)])
+    fine = nnf.interpolate(S, x.shape[2:], mode="bilinear")
+    low, high = fine.amin((2, 3), keepdim=True), fine.amax((2, 3), keepdim=True)
+    best, start = (model(x * mask[:, None])["softmax"].gather(1, K[:, None]) for mask in (fine - low) / (high - low))
+    assert (best > start).all()
+
+
+# --- RISE -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_masks_of_rise_are_shifted_grids():
+    masks = rise.RandomMasks(40, cells=3)
+    M = masks.part(0, 0, (10, 14))
+    assert M.shape == (32, 1, 10, 14)
+    assert torch.equal(masks.part(0, 32, (10, 14)), masks.part(5, 32, (10, 14)))  # the rest, whatever the image
+    assert len(masks.part(0, 32, (10, 14))) == 8
+    cells, (height, width) = 3, (4, 5)  # of a cell: 10 / 3 and 14 / 3, rounded up
+    for n in range(3):
+        generator = torch.Generator().manual_seed(n)
+        grid = (torch.rand(cells, cells, generator=generator) < 0.5).double().numpy()
+        y, x = (int(torch.randint(0, side, (), generator=generator)) for side in (height, width))
+        fine = ref.bilinear(grid, ((cells + 1) * height, (cells + 1) * width))
+        close(M[n, 0].double(), fine[y : y + 10, x : x + 14], 1e-6)
+    assert abs(rise.RandomMasks(640).part(0, 0, (28, 28)).mean() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rise_agrees_with_the_loops(source):
+    model, x = model_of("mlp"), images()
+    M = rise.RandomMasks(rise.MASKS).part(0, 0, (24, 24))[:, 0].double()
+    S = explain(model, x, K, "rise", source)
+    for b in range(2):
+        z = model(x[b] * M[:, None])["sigmoid" if source == "sigmoid" else "softmax"]
+        f = [ref.sigmoid(float(row[K[b]])) if source == "sigmoid" else ref.softmax(row.tolist())[K[b]] for row in z]
+        close(S[b], more.rise(M.numpy(), f, 0.5), 1e-6)
+
+
+def test_all_heads_and_classes_share_the_passes_of_rise_which_go_on_after_a_stop(monkeypatch):
+    monkeypatch.setattr("bsoftmax.cams.view.CHUNK", 4)
+    model, x, seen = model_of("mlp"), images(), []
+    whole = explain(model, x, K, "rise")
+
+    def stopped(done, total):
+        seen.append((done, total))
+        if done == 4:
+            raise InterruptedError
+
+    with counted(model) as calls:
+        view = View(model, x)
+        with pytest.raises(InterruptedError):
+            class_map(view.evidence("sigmoid", K), "rise", tick=stopped)
+        maps = [class_map(view.evidence(s, k), "rise", tick=stopped) for s in SOURCES for k in (K, 0)]
+    close(maps[2], whole)
+    assert torch.equal(maps[0], maps[4])  # log-odds have the softmax head's probabilities
+    assert not torch.allclose(maps[0], maps[1])
+    assert calls == [2, 4, 3, 4, 3]
+    assert seen == [(4, 14), (7, 14), (11, 14), (14, 14)]
+    assert view.has("rise")
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def transformer(prefix):
+    """A small vision transformer as timm makes it, and cut in two."""
+    torch.manual_seed(0)
+    sizes = {"img_size": (24, 30), "patch_size": 6, "embed_dim": 12, "depth": 3, "num_heads": 3, "num_classes": C}
+    net = shake(VisionTransformer(**sizes, reg_tokens=prefix - 1, init_values=0.5, qk_norm=True)).double().eval()
+    pieces = surgery.generic(copy.deepcopy(net))
+    look = Preprocessing(24, (0.5,) * 3, (0.5,) * 3)
+    model = DualBranch(Parts(*pieces[:3], look, pieces.layer, CLASSES), Spec("vit", CLASSES, look, pieces.layer))
+    shake(model.add_branch(), 2).double()
+    return net, model.requires_grad_(False)
+
+
+def wide(batch=2):
+    return torch.randn(batch, 3, 24, 30, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+
+@torch.no_grad()
+def attentions(net, x):
+    """What timm's own blocks attend to, taken from them on the way: [B,T,T] for each block, the mean over heads."""
+    net, seen = copy.deepcopy(net), []
+    for block in net.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(lambda _, given, out: seen.append(given[0].mean(1)))
+    net.forward_features(x)
+    return seen
+
+
+@pytest.mark.parametrize("prefix", [1, 3])
+def test_attention_rollout_agrees_with_the_loops(prefix):
+    net, model = transformer(prefix)
+    x, S = wide(), explain(model, wide(), 0, "rollout")
+    A = attentions(net, x)
+    assert S.shape == (2, 4, 5)
+    for b in range(2):
+        close(S[b].flatten(), more.rollout([a[b].numpy() for a in A])[0, prefix:])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_ts_cam_is_the_mean_attention_times_what_the_head_reads_in_each_patch(source):
+    net, model = transformer(3)
+    x, S = wide(), explain(model, wide(), K, "tscam", source)
+    with torch.no_grad():
+        h = net.forward_head(net.forward_features(x)[:, 3:].reshape(-1, 1, 12), pre_logits=True)
+        z = model.classifier(SOURCES[source].branch)(h).reshape(2, 20, C)
+    for b in range(2):
+        a = ref.gap(np.stack([A[b, 0, 3:].numpy() for A in attentions(net, x)]).T)  # the mean over blocks
+        close(S[b].flatten(), a * [ref.SCORES[source](row.tolist(), int(K[b])) for row in z[b]])
+
+
+def test_the_methods_of_attention_share_one_more_pass_and_leave_no_trace():
+    _, model = transformer(1)
+    parts = [(name, id(m)) for name, m in model.named_modules()]
+    view, blocks, ran = View(model, wide()), model.trunk.net.blocks, []
+    forward = blocks[0].forward
+    blocks[0].forward = lambda x: ran.append(len(x)) or forward(x)
+    maps = [class_map(view.evidence(s, k), m) for m in ("rollout", "tscam") for s in SOURCES for k in (0, 1)]
+    del blocks[0].forward
+    assert ran == [2]
+    assert all(torch.equal(S, maps[0]) for S in maps[:8])  # knows no class and no head
+    assert not torch.allclose(maps[8], maps[9])
+    assert [(name, id(m)) for name, m in model.named_modules()] == parts
+    close(explain(model, wide()[1:], 1, "tscam", "softmax")[0], maps[9][1])
+
+
+def test_attention_is_read_in_no_other_network():
+    for key in ("rollout", "tscam"):
+        assert "reads a class token" in refusal(lambda key=key: explain(model_of("token"), images(), 0, key))
+
+
+def test_results_of_methods_that_share_nothing_are_kept_up_to_a_limit(monkeypatch):
+    monkeypatch.setattr("bsoftmax.cams.view.MOST_KEPT", 2)
+    model = toy("gap")
+    view, before = View(model, images()), View(model, images()).nbytes
+    with counted(model) as calls:
+        for k in (0, 1, 1, 0, 2, 1, 0):
+            class_map(view.evidence("softmax", k), "saliency")
+    assert calls == [1, 1] * 4  # the classes 0, 1, 2, and 0 again
+    assert view.nbytes == before + 2 * 2 * 24 * 24 * 8
+    assert view.F.shape[1] == N
