@@ -17,7 +17,7 @@ from .statistics import ALPHA
 
 CLAMPS = ("off", "on", "paper")
 BASELINE = "softmax"
-NONNEGATIVE = ("layercam", "scorecam")  # methods whose weights are never negative: the clamp changes nothing
+NONNEGATIVE = ("layercam", "scorecam", "opticam")  # methods whose weights are never negative: the clamp changes nothing
 Kind = tuple[str, bool]  # source and clamp
 
 # A question, and the two kinds of columns of one method whose difference (first - second) answers it.
@@ -61,10 +61,10 @@ def columns(
     model: DualBranch, methods: Sequence[str] | None = None, sources: Sequence[str] | None = None,
     clamps: Sequence[str] = ("off", "on"),
 ) -> tuple[Column, ...]:  # fmt: skip
-    """Every method x source x clamp once; a class-agnostic method is one column, whatever source and clamp.
+    """Every method x source x clamp once; a class-agnostic method is one column, and one without weights has no clamp.
 
-    Methods default to those that are not slow, sources to all the model has; the clamp "paper" is each source's own.
-    Raises ValueError for an unknown name, a source without its branch, or a method the head does not allow.
+    Methods default to the CAM methods that are not slow, sources to all the model has; the clamp "paper" is each
+    source's own. Raises ValueError for an unknown name, a source without its branch, or a method that is unavailable.
     """
     methods = tuple(methods or _fast_methods(model))
     available = [key for key, source in SOURCES.items() if source.branch == "softmax" or model.sigmoid is not None]
@@ -76,14 +76,15 @@ def columns(
             found[Column(method, BASELINE if BASELINE in sources else sources[0], False)] = None
             continue
         for source in sources:
-            for clamp in clamps:
+            for clamp in clamps if cam_methods.METHODS[method].clamps else ("off",):
                 found[Column(method, source, SOURCES[source].clamp if clamp == "paper" else clamp == "on")] = None
     return tuple(found)
 
 
 def _fast_methods(model: DualBranch) -> tuple[str, ...]:
-    """The methods that a model's head allows and that do not run the trunk, or a large head, once a channel."""
-    allowed = (method for method in cam_methods.METHODS if not cam_methods.unavailable(model, method))
+    """The methods that a model allows and that do not run the trunk again, or a large head once a channel."""
+    known = (method for method, entry in cam_methods.METHODS.items() if not entry.more)
+    allowed = (method for method in known if not cam_methods.unavailable(model, method))
     return tuple(method for method in allowed if not cam_methods.takes_seconds(model, method))
 
 
@@ -105,7 +106,7 @@ def representative(model: DualBranch, column: Column) -> Column:
 
     It need not be among the columns requested.
     """
-    if cam_methods.METHODS[column.method].class_free:
+    if not cam_methods.METHODS[column.method].clamps:
         return replace(column, clamp=False)
     clamp = column.clamp or column.method in NONNEGATIVE
     groups = cam_methods.identical_by_construction(model, column.source, clamp)

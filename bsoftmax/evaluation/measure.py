@@ -123,10 +123,10 @@ def _records(
         maps[group] = maps[computed] if computed else _maps(setup, view, k)
     main = "fidelity" if "fidelity" in classes else next(iter(classes))
     looks = [{c.key: map_numbers(S[b]) for c, S in maps[main].items()} for b in range(len(index))]
-    if "fidelity" in setup.explained:
-        _merge(looks, fidelity_numbers(setup, view, pictures, classes["fidelity"], maps["fidelity"]))
-    if "curves" in setup.explained:
-        _merge(looks, curve_numbers(setup, pictures, classes["curves"], maps["curves"]))
+    for alike in by_size(maps.get("fidelity", {})):
+        _merge(looks, fidelity_numbers(setup, view, pictures, classes["fidelity"], alike))
+    for alike in by_size(maps.get("curves", {})):
+        _merge(looks, curve_numbers(setup, pictures, classes["curves"], alike))
     if setup.shifts:
         _merge(looks, centred_ranks(maps[main]))
     changes = largest_change(setup, view) if setup.shifts else []
@@ -155,6 +155,12 @@ def _maps(setup: Setup, view: View, k: Tensor) -> Maps:
     """Every distinct map of these images: [B,P,Q] each, signed and unscaled."""
     evidence = setup.evidence(view, k, setup.maps)
     return {c: class_map(evidence[c.source, c.shift], c.method, c.clamp).float().cpu() for c in setup.maps}
+
+
+def by_size(maps: Maps) -> list[Maps]:
+    """The maps of one size together: those of attributions at pixels are larger."""
+    sizes = dict.fromkeys(S.shape for S in maps.values())
+    return [{c: S for c, S in maps.items() if S.shape == size} for size in sizes]
 
 
 def largest_change(setup: Setup, view: View) -> list[float]:
