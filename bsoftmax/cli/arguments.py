@@ -32,8 +32,13 @@ def add_class(sub: argparse.ArgumentParser) -> None:
 
 
 def add_method(sub: argparse.ArgumentParser) -> None:
-    """--method."""
-    sub.add_argument("--method", choices=METHODS, help="default cam")
+    """--method, of those whose maps follow a shift of the weights."""
+    sub.add_argument("--method", choices=following(), help="default cam")
+
+
+def following() -> list[str]:
+    """The methods whose maps follow a shift of the weights without another pass of the trunk."""
+    return [key for key, method in METHODS.items() if method.follows]
 
 
 def add_long_running(sub: argparse.ArgumentParser, kept: str, name: str) -> None:

@@ -34,7 +34,12 @@ def progress_bar(total: int, what: str) -> tqdm[Any]:
 
 def ticker(bar: tqdm[Any]) -> Tick:
     """A callback (done, total) that moves the bar."""
-    return lambda done, total: bar.update(done - bar.n)
+
+    def tick(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return tick
 
 
 class EventPrinter:

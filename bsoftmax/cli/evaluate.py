@@ -107,7 +107,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add_model(sub)
     add("--split", help="default: test, else val, else all there is")
     number("--share", 0.0, 1.0, default=EvalRun.share, help="of images for val, where the data names none (see train)")
-    add("--methods", help=f"of {','.join(METHODS)}; default: all that are quick")
+    add("--methods", help=f"of {','.join(METHODS)}; default: the CAM methods that are quick")
     add("--sources", help=f"of {','.join(SOURCES)}; default: all the model has")
     add("--clamp", dest="clamps", choices=("both", *CLAMPS), default="both", help="keep positive weights only")
     add("--protocol", choices=PROTOCOLS, default="standard", help="the WSOL benchmark's, or the paper's code")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..cams import methods
 from ..cams.sources import SOURCES
+from ..cams.view import Evidence
 from ..data.file_tree import FileTree
 from ..images.export import save_figure, save_maps
 from ..images.figures import Panel, Row, figure
@@ -22,7 +23,7 @@ from ..models import zoo
 from ..models.dual_branch import DualBranch
 from ..utils.files import write_text
 from .arguments import add_class, add_model
-from .console import open_view
+from .console import open_view, progress_bar, ticker
 
 CLAMPS = {"paper": None, "on": True, "off": False}
 FORMATS = {"png": (".png",), "npz": (".npz",), "both": (".png", ".npz")}
@@ -148,11 +149,19 @@ def explained(options: argparse.Namespace, model: DualBranch, name: str, path: P
     for method in options.method:
         panels = []
         for source in options.source:
-            S = methods.class_map(view.evidence(source, k), method, CLAMPS[options.clamp])[0].numpy()
+            S = _map(view.evidence(source, k), method, CLAMPS[options.clamp])
             maps[f"{name}|{model.classes[k]}|{method}|{source}"] = S
             panels.append(Panel(SOURCES[source].title, methods.METHODS[method].label, S))
         rows.append(Row(image, f"{model.classes[k]}", tuple(panels)))
     return rows, maps
+
+
+def _map(evidence: Evidence, method: str, clamp: bool | None) -> np.ndarray:
+    """The map [P,Q] of a view of one image, with a progress bar where it takes seconds."""
+    if not methods.takes_seconds(evidence.view.model, method):
+        return methods.class_map(evidence, method, clamp)[0].numpy()
+    with progress_bar(0, f"{methods.METHODS[method].label}, {evidence.source.title}") as bar:
+        return methods.class_map(evidence, method, clamp, ticker(bar))[0].numpy()
 
 
 def _write(path: Path, options: argparse.Namespace, model: DualBranch, rows: Sequence[Row], maps: Maps) -> None:

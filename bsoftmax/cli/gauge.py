@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..cams.methods import METHODS
 from ..data.layouts import read_data
 from ..evaluation.localization import PROTOCOLS
 from ..evaluation.plan import subsample
@@ -19,7 +18,7 @@ from ..gauge.sweep import GaugeRun, sweep
 from ..models import zoo
 from ..utils.events import Emit
 from ..utils.text import quoted
-from .arguments import MANY, add_long_running, add_number, add_seed, add_weights
+from .arguments import MANY, add_long_running, add_number, add_seed, add_weights, following
 from .console import EventPrinter, cache_folder, listed, lower_priority, print_events, repeatable, stop_requested
 
 SURVEYED = 20  # photographs of a survey
@@ -130,7 +129,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     add("--data", help="a folder or .zip in any layout that train reads, with boxes.csv for localisation")
     add("--directions", default=",".join(DEFAULT), help=f"of {','.join(DIRECTIONS)}; default %(default)s")
     add("--sizes", default="0..4", help="in row norms: 0,0.5,2 or a range of the default ones; default %(default)s")
-    add("--method", choices=METHODS, help="default: CAM where the head allows it, else Grad-CAM")
+    add("--method", choices=following(), help="default: CAM where the head allows it, else Grad-CAM")
     add("--metrics", default="localization,fidelity", help="fidelity takes a trunk pass a mask; default %(default)s")
     add("--protocol", choices=PROTOCOLS, default="standard", help="the WSOL benchmark's, or the paper's code")
     add("--split", help="default: test, else val, else all there is")
