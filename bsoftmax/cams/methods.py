@@ -98,6 +98,7 @@ class Method:
     paper: str
     gives: str = "weights"
     slow: bool = False  # runs the trunk again
+    passes: int = 0  # of the trunk for one map, one with its gradient as three; not known of Score-CAM
     shares: str = ""  # what of these passes the view keeps for all classes and heads; "": they are run for each
     class_free: bool = False  # independent of class and head
     centred: bool = False  # sums F minus its mean over positions
@@ -124,10 +125,10 @@ def _no_cam(model: DualBranch) -> str | None:
 
 
 _ATTENTION: dict[str, Any] = {
-    "needs": "evidence", "gives": "map", "slow": True, "shares": attention.KEPT, "more": True,
+    "needs": "evidence", "gives": "map", "slow": True, "passes": 1, "shares": attention.KEPT, "more": True,
     "unsuited": attention.unsuited,
 }  # fmt: skip
-_PIXELS: dict[str, Any] = {"needs": "evidence", "gives": "map", "slow": True, "more": True}
+_PIXELS: dict[str, Any] = {"needs": "evidence", "gives": "map", "slow": True, "passes": 3, "more": True}
 _CAPTUM: dict[str, Any] = {**_PIXELS, "lacks": pixels.missing}
 METHODS: dict[str, Method] = {
     method.key: method
@@ -144,7 +145,8 @@ METHODS: dict[str, Method] = {
         Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True, shares="channels"),
         Method("liftcam", "LIFT-CAM", channels.liftcam, "contributions", "Jung and Oh, ICCV 2021", more=True,
                unsuited=channels.no_lift),
-        Method("opticam", "Opti-CAM", channels.opticam, "evidence", "Zhang et al., CVIU 2024", slow=True, more=True),
+        Method("opticam", "Opti-CAM", channels.opticam, "evidence", "Zhang et al., CVIU 2024", slow=True, more=True,
+               passes=3 * channels.STEPS),
         Method("rollout", "Attention rollout", attention.rollout, paper="Abnar and Zuidema, ACL 2020", **_ATTENTION,
                class_free=True, shows="which patches the class token attends to, through all blocks"),
         Method("tscam", "TS-CAM", attention.tscam, paper="Gao et al., ICCV 2021", **_ATTENTION,
@@ -157,11 +159,14 @@ METHODS: dict[str, Method] = {
         Method("lrp", "LRP", relevance.lrp, paper="Bach et al., PLoS ONE 2015", **_PIXELS,
                unsuited=relevance.no_lrp,
                shows="the score handed back to the pixels, layer by layer"),
-        Method("smoothgrad", "SmoothGrad", pixels.smoothgrad, paper="Smilkov et al., 2017", **_CAPTUM,
+        Method("smoothgrad", "SmoothGrad", pixels.smoothgrad, paper="Smilkov et al., 2017",
+               **_CAPTUM | {"passes": 3 * pixels.SAMPLES},
                shows="where a small change of a pixel moves the score most, on average over noisy copies"),
         Method("intgrad", "Integrated Gradients", pixels.integrated_gradients, paper="Sundararajan et al., ICML 2017",
-               **_CAPTUM, shows="the difference of the score from a plain grey image, shared among the pixels"),
-        Method("rise", "RISE", rise.rise, "evidence", "Petsiuk et al., BMVC 2018", "map", True, "rise", more=True,
+               **_CAPTUM | {"passes": 3 * pixels.STEPS},
+               shows="the difference of the score from a plain grey image, shared among the pixels"),
+        Method("rise", "RISE", rise.rise, "evidence", "Petsiuk et al., BMVC 2018", "map", slow=True, passes=rise.MASKS,
+               shares="rise", more=True,
                shows="how sure the head is, on average, where a place is visible under a random mask"),
     )
 }  # fmt: skip

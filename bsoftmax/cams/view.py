@@ -118,11 +118,11 @@ class View:
 
     def remember(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
         """The result kept under a key, made where it is not among the last MOST_KEPT."""
-        if key not in self._results:
-            self._results[key] = make()
+        if (result := self._results.get(key)) is None:
+            self._results[key] = result = make()
             for old in list(self._results)[:-MOST_KEPT]:
                 self._results.pop(old, None)
-        return self._results[key]
+        return result
 
     def masked(self, masks: Masks, tick: Tick | None = None) -> Tensor:
         """Penultimate vectors [B,n,N_pen] of x times each of n masks, for all heads and classes; the result is kept.

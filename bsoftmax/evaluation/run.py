@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..cams.methods import METHODS
 from ..utils.distributed import Ranks
 from ..utils.events import Emit
 from ..utils.files import write_text
@@ -92,6 +93,8 @@ def _announce(job: Prepared, emit: Emit) -> None:
     emit({**event, "notes": list(job.notes)})
     maps = sum(c.shift not in setup.unmasked for c in setup.maps)
     passes = 1 + maps * ("fidelity" in setup.explained) + maps * 2 * (STEPS + 1) * ("curves" in setup.explained)
+    own = sum(METHODS[c.method].passes for c in setup.maps)  # again for the masked image, to see whether the map stays
+    passes += own * (1 + ("fidelity" in setup.explained))
     emit({"event": "size", "passes": job.total * passes, "maps": maps})
 
 

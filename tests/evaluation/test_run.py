@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from slow_evaluation import BOXES, CLASSES, Slowly, columns_of, picture
 from toys import C, counted, refusal, toy
 
+from bsoftmax.cams import METHODS, rise
 from bsoftmax.data.sample import write_sample
 from bsoftmax.evaluation import fidelity, plan
+from bsoftmax.reports import write
 from bsoftmax.reports.verdict import unfinished
 
 
@@ -40,6 +44,23 @@ def test_columns_of_one_map_are_measured_once_and_say_so(go):
     assert by["layercam/sigmoid/on"]["metrics"] == by["cam/sigmoid/on"]["metrics"]
     assert by["cam/sigmoid/on"]["same_as"] is None
     assert go.events[1] == {"event": "size", "passes": 2 * C * 9, "maps": 8}
+
+
+def test_maps_at_pixels_are_measured_beside_those_of_the_grid_and_have_no_clamp(go, monkeypatch, tmp_path):
+    monkeypatch.setattr(rise, "MASKS", 3)
+    sources, metrics = ("softmax", "sigmoid"), ("localization", "fidelity", "curves")
+    found = go(methods=("gradcam", "rise", "saliency"), sources=sources, metrics=metrics, limit=2)
+    by = {c["key"]: c["metrics"] for c in found["columns"]}
+    assert {key for key in by if key.startswith(("rise", "saliency"))} == {
+        f"{method}/{source}/off" for method in ("rise", "saliency") for source in sources
+    }
+    assert by["rise/sigmoid/off"].keys() == by["gradcam/sigmoid/off"].keys()
+    assert by["rise/softmax/off"]["deletion"] != by["rise/sigmoid/off"]["deletion"]
+    passes = 1 + 8 + 8 * 2 * 29 + 2 * (2 * METHODS["rise"].passes + 2 * METHODS["saliency"].passes)
+    assert go.events[1] == {"event": "size", "passes": 2 * passes, "maps": 8}
+    asked = {c["question"] for c in found["contrasts"] if c["method"] == "saliency"}
+    assert asked == {"the training alone: branch, softmax, neither clamped"}
+    assert "Saliency" in "".join(path.read_text() for path in map(Path, write(found, tmp_path)) if path.suffix == ".md")
 
 
 # --- what is asked, what is there -------------------------------------------------------------------------------------
