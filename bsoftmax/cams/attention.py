@@ -48,7 +48,7 @@ def unsuited(model: DualBranch) -> str | None:
         blocks = [*cast(Any, trunk.net).blocks, cast(Any, neck.block)]
         if all(type(block) is Block and type(block.attn) is Attention for block in blocks):
             return None
-    return "needs a vision transformer that reads a class token by plain attention, which this model is not"
+    return "{method} needs a vision transformer that reads a class token by plain attention, which this model is not."
 
 
 def _trunk(model: DualBranch) -> TokenTrunk | None:

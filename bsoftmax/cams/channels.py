@@ -37,7 +37,7 @@ def no_lift(model: DualBranch) -> str | None:
     known = all(isinstance(layer, (nn.Linear, nn.ReLU, nn.Dropout)) for layer in _layers(model.softmax))
     if isinstance(model.neck, (GlobalAveragePool, FlatGrid)) and known:
         return None
-    return "needs a head of average pooling, linear layers and ReLU, which this model's is not: use Grad-CAM"
+    return "{method} needs a head of average pooling, linear layers and ReLU, which this model's is not: use Grad-CAM."
 
 
 def _layers(classifier: nn.Module) -> Iterator[nn.Module]:

@@ -102,10 +102,11 @@ class Method:
     shares: str = ""  # what of these passes the view keeps for all classes and heads; "": they are run for each
     class_free: bool = False  # independent of class and head
     centred: bool = False  # sums F minus its mean over positions
+    confidence: bool = False  # explains a probability, not the source's score
     more: bool = False  # computed where it is asked for, not among all methods
     shows: str = ""  # what its map shows, where no clamp tells
-    unsuited: Callable[[DualBranch], str | None] = lambda model: None  # why not with a model, as a sentence
-    lacks: Callable[[], str | None] = lambda: None  # which package, here, as a sentence
+    unsuited: Callable[[DualBranch], str | None] = lambda model: None  # why not with a model: a sentence about {method}
+    lacks: Callable[[], str | None] = lambda: None  # which package, here: the same
 
     @property
     def clamps(self) -> bool:
@@ -121,7 +122,7 @@ class Method:
 def _no_cam(model: DualBranch) -> str | None:
     if is_gap_linear(model.neck, model.softmax):
         return None
-    return "needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM"
+    return "{method} needs a head of average pooling and one linear layer, which this model's is not: use Grad-CAM."
 
 
 _ATTENTION: dict[str, Any] = {
@@ -155,7 +156,7 @@ METHODS: dict[str, Method] = {
                shows="where a small change of a pixel moves the score most, up or down"),
         Method("deeplift", "DeepLIFT", relevance.deeplift, paper="Shrikumar et al., ICML 2017", **_CAPTUM,
                unsuited=relevance.no_deeplift,
-               shows="the difference of the score from a plain grey image, shared among the pixels by one pass back"),
+               shows="the difference of the score from an image of the mean colour, shared by one pass back"),
         Method("lrp", "LRP", relevance.lrp, paper="Bach et al., PLoS ONE 2015", **_PIXELS,
                unsuited=relevance.no_lrp,
                shows="the score handed back to the pixels, layer by layer"),
@@ -164,9 +165,9 @@ METHODS: dict[str, Method] = {
                shows="where a small change of a pixel moves the score most, on average over noisy copies"),
         Method("intgrad", "Integrated Gradients", pixels.integrated_gradients, paper="Sundararajan et al., ICML 2017",
                **_CAPTUM | {"passes": 3 * pixels.STEPS},
-               shows="the difference of the score from a plain grey image, shared among the pixels"),
+               shows="the difference of the score from an image of the mean colour, shared among the pixels"),
         Method("rise", "RISE", rise.rise, "evidence", "Petsiuk et al., BMVC 2018", "map", slow=True, passes=rise.MASKS,
-               shares="rise", more=True,
+               shares="rise", confidence=True, more=True,
                shows="how sure the head is, on average, where a place is visible under a random mask"),
     )
 }  # fmt: skip
@@ -254,7 +255,7 @@ def unavailable(model: DualBranch, method: str) -> str | None:
     """Why a method cannot be used with a model, or here, in one sentence; None when it can."""
     entry = find(method)
     reason = entry.unsuited(model) or entry.lacks()
-    return f"{entry.label} {reason}." if reason else None
+    return reason.format(method=entry.label) if reason else None
 
 
 def offered(model: DualBranch) -> list[str]:

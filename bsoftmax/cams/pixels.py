@@ -22,7 +22,9 @@ AT_ONCE = 5  # images in a pass with its gradient
 
 def missing() -> str | None:
     """How to get captum where it is not installed, in one sentence, or None."""
-    return None if find_spec("captum") else "needs captum, which is not here: pip install 'bsoftmax[captum]'"
+    if find_spec("captum"):
+        return None
+    return "{method} needs captum, which is not here: pip install 'bsoftmax[captum]'."
 
 
 def scorer(evidence: Evidence, b: int, total: int = 0, tick: Tick | None = None) -> Callable[[Tensor], Tensor]:

@@ -29,12 +29,9 @@ def no_rule(*rules: type[nn.Module]) -> Callable[[DualBranch], str | None]:
     def reason(model: DualBranch) -> str | None:
         leaves = (m for part in (model.trunk, model.neck, model.softmax) for m in part.modules() if not [*m.children()])
         kinds = {type(m): m for m in leaves if type(m).__module__.startswith("torch.nn")}
-        odd = next((kind for kind, leaf in kinds.items() if not isinstance(leaf, rules)), None)
-        return (
-            None
-            if odd is None
-            else f"has no rule for {odd.__name__}, which this network uses: take Integrated Gradients"
-        )
+        odd = next((kind.__name__ for kind, leaf in kinds.items() if not isinstance(leaf, rules)), None)
+        sentence = f"{{method}} has no rule for {odd}, which this network uses: take Integrated Gradients."
+        return sentence if odd else None
 
     return reason
 

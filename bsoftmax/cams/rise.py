@@ -56,10 +56,11 @@ class RandomMasks:
 
 
 def rise(evidence: Evidence, tick: Tick | None = None) -> Tensor:
-    """S = 1/(n E[M]) sum_i f(x * M_i) M_i with E[M] = KEEP (Petsiuk et al. 2018): [B,H,W].
+    """S = sum_i f(x * M_i) M_i / sum_i M_i, the mean of f where a place is visible (Petsiuk et al. 2018): [B,H,W].
 
     f is the head's confidence, a softmax probability or a sigmoid, as in the paper: equal for softmax, log-odds and
-    centred rows.
+    centred rows. The paper divides by n E[M], which sum_i M_i is for many masks; of few, some places see more than
+    others, and of a head that is sure of most the map would show that alone.
     """
     masks = RandomMasks(MASKS, device=str(evidence.view.x.device))
     f = evidence.masked_confidences(masks, tick)
@@ -70,8 +71,9 @@ def rise(evidence: Evidence, tick: Tick | None = None) -> Tensor:
 def _mean(evidence: Evidence, masks: RandomMasks, f: Tensor) -> Tensor:
     x = evidence.view.x
     size = (x.shape[2], x.shape[3])
-    total = torch.zeros(len(x), *size, dtype=f.dtype, device=f.device)
+    total, shown = (torch.zeros(n, *size, dtype=f.dtype, device=f.device) for n in (len(x), 1))
     for start in range(0, masks.count, view.CHUNK):
         part = masks.part(0, start, size)[:, 0].to(f)
         total += torch.einsum("bn,nhw->bhw", f[:, start : start + len(part)], part)
-    return total / (masks.count * masks.keep)
+        shown += part.sum(0)
+    return total / shown.clamp(min=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -99,7 +100,7 @@ class Handlers:
         what: str = "",
     ) -> T:  # fmt: skip
         """What `work(tick)` returns, in the lane of slow computations or among the quick ones; `what` is counted."""
-        what = what or _("masked passes")
+        what = what or _("passes")
         if not slow:
             with self.session.quick:
                 return work(ticker(progress, what))
@@ -189,5 +190,21 @@ class Handlers:
 
 
 def ticker(progress: gr.Progress, what: str) -> Tick:
-    """A callback that moves the page's progress bar; `what` is counted."""
-    return lambda done, total: progress((done, total), desc=what)
+    """A callback that moves the page's progress bar, and says how long it will still take; `what` is counted."""
+    begun = (0.0, 0, 0)  # when, and how many of how many were done: what was stopped goes on
+
+    def tick(done: int, total: int) -> None:
+        nonlocal begun
+        now = time.monotonic()
+        if total != begun[2]:
+            begun = (now, done, total)
+        rate = (done - begun[1]) / max(now - begun[0], 1e-9)
+        progress((done, total), desc=f"{what}, {_left((total - done) / rate)}" if rate else what)
+
+    return tick
+
+
+def _left(seconds: float) -> str:
+    if seconds < 90:
+        return _("about {seconds} s left").format(seconds=round(seconds))
+    return _("about {minutes} min left").format(minutes=round(seconds / 60))

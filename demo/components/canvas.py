@@ -4,6 +4,7 @@ Python sends a photograph and signed float16 maps, once; scale, colours, box and
 """
 
 import base64
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ SIGNED_COLOURS = "RdBu_r"
 class MapData(GradioModel):
     """A photograph, its maps and their description; for the Distort panel F (a file) and the rows of the heads.
 
-    `maps`: base64 of little-endian float16 [n, P, Q], each divided by its scale; `rows`: of float32. They are small,
-    and a request for each would cost more than its bytes.
+    `maps`: base64 of little-endian float16 [P, Q], one behind another, each divided by its scale; `rows`: of float32.
+    They are small, and a request for each would cost more than its bytes.
     """
 
     image: FileData
@@ -37,18 +38,20 @@ def in_text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def pack_maps(maps: np.ndarray) -> tuple[bytes, list[float]]:
-    """Signed maps [n, P, Q] as little-endian float16, each divided by its largest size, and these scales.
+def pack_maps(maps: Sequence[np.ndarray]) -> tuple[bytes, list[float]]:
+    """Signed maps [P, Q] as little-endian float16, each divided by its largest size, and these scales.
 
     The browser restores `stored * scale`. A map with a value that is not finite stays so, and is shown as "no map".
     """
-    maps = np.asarray(maps, dtype=np.float32)
-    if maps.ndim != 3:
-        raise ValueError(f"expected maps [n, P, Q], got shape {maps.shape}")
-    size = np.abs(maps, where=np.isfinite(maps), out=np.zeros_like(maps)).max(axis=(1, 2), initial=0)
-    scales = np.where(size > 0, size, 1)
-    stored = np.where(np.isfinite(maps), maps / scales[:, None, None], np.nan)
-    return stored.astype("<f2").tobytes(), scales.tolist()
+    packed, scales = [], []
+    for S in maps:
+        S = np.asarray(S, dtype=np.float32)
+        if S.ndim != 2:
+            raise ValueError(f"expected maps [P, Q], got shape {S.shape}")
+        finite = np.isfinite(S)
+        scales.append(float(np.abs(S, where=finite, out=np.zeros_like(S)).max(initial=0)) or 1.0)
+        packed.append(np.where(finite, S / np.float32(scales[-1]), np.nan).astype("<f2").tobytes())
+    return b"".join(packed), scales
 
 
 @cache

@@ -187,8 +187,11 @@ class EvalPlan:
     def estimate(self, found: Sequence[str], maps: int | None = None) -> str:
         """How long it would take, as a sentence; `maps`: how many differ, if not those of the columns."""
         columns, rate = maps or len(self.columns()), passes_of(self.name, self.model)
+        own = sum(METHODS[c.method].passes for c in {representative(self.model, c) for c in self.columns()})
         maps = maps or self.maps()
-        each = 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
+        each = (
+            own * (1 + ("fidelity" in found)) + 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
+        )
         seconds = STARTING + self.count * (each / rate + maps * SCORING * ("localization" in found))
         words = _(
             "About {time}: at most {passes:,} passes of the network at {rate:,.0f} a second, for {maps} different maps "

@@ -93,7 +93,7 @@ def _settings() -> Widgets:
     with gr.Accordion("Settings", open=False, elem_id="evaluate-settings"):
         on["methods"] = Menu(
             [(m.label, key) for key, m in METHODS.items()], value=[], multiselect=True, label="Methods",
-            info="None chosen: all that are quick.", elem_id="evaluate-methods",
+            info="None chosen: the CAM methods that are quick.", elem_id="evaluate-methods",
         )  # fmt: skip
         on["split"] = Menu([], value=None, label="Part of the images", elem_id="evaluate-split")
         on["explain"] = Menu(

@@ -31,11 +31,25 @@ class GridHandlers(Handlers):
         self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None = None,
         progress: gr.Progress = gr.Progress(),
     ) -> MapData:  # fmt: skip
-        """The same with the slow methods, which run the trunk once a channel."""
+        """The same with the slow CAM methods, which run the trunk once a channel."""
+        return self._added(photo, model, chosen, request, progress, slow=True)
+
+    @error_notices
+    def overview_more(
+        self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None = None,
+        progress: gr.Progress = gr.Progress(),
+    ) -> MapData:  # fmt: skip
+        """The same with more methods below it: of attention, of random masks, at pixels."""
+        return self._added(photo, model, chosen, request, progress, more=True)
+
+    def _added(
+        self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None, progress: gr.Progress,
+        slow: bool = False, more: bool = False,
+    ) -> MapData:  # fmt: skip
         analysis, k = self.explained(photo, model, chosen)
-        slow = any(analysis.takes_seconds(method) for method in analysis.methods)
-        work = lambda tick: overview(analysis, k, slow=True, tick=tick)  # noqa: E731
-        return to_browser(analysis, self.computed(work, slow, request, progress))
+        waits = any(analysis.takes_seconds(method) for method in analysis.methods if METHODS[method].more == more)
+        work = lambda tick: overview(analysis, k, slow, tick, more)  # noqa: E731
+        return to_browser(analysis, self.computed(work, waits, request, progress))
 
     @error_notices
     def pick(self, photo: str | None, model: str, chosen: Chosen, event: gr.EventData) -> tuple[Any, Any, Any]:
@@ -54,13 +68,15 @@ def build(page: Page) -> None:
     grid = GridCanvas(label="all methods", elem_id="grid")
     with gr.Row():
         slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
+        more = gr.Button("Add more methods (a few minutes)", size="sm", elem_id="add-more")
         stop = gr.Button("Stop", size="sm", variant="stop", visible=False, elem_id="stop-overview")
     seen = [controls.photo, controls.model, controls.chosen]
     page.tab.select(handlers.overview, seen, grid, **endpoint("overview"), show_progress="hidden", concurrency_limit=4)
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    slow.click(lambda: gr.Button(visible=True), None, stop, **quiet)
-    added = slow.click(handlers.overview_slow, seen, grid, **endpoint("overview_slow"), concurrency_limit=8)
-    for ended in (added.success, added.failure):
-        ended(lambda: gr.Button(visible=False), None, stop, **quiet)
+    for button, handler in ((slow, handlers.overview_slow), (more, handlers.overview_more)):
+        button.click(lambda: gr.Button(visible=True), None, stop, **quiet)
+        added = button.click(handler, seen, grid, **endpoint(handler.__name__), concurrency_limit=8)
+        for ended in (added.success, added.failure):
+            ended(lambda: gr.Button(visible=False), None, stop, **quiet)
     stop.click(handlers.stop_slow, None, None, **quiet | endpoint("stop_slow"))
     grid.pick(handlers.pick, seen, [page.tabs, controls.method, controls.canvas], api_visibility="private")

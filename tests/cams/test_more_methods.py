@@ -143,7 +143,8 @@ def test_rise_agrees_with_the_loops(source):
     for b in range(2):
         z = model(x[b] * M[:, None])["sigmoid" if source == "sigmoid" else "softmax"]
         f = [ref.sigmoid(float(row[K[b]])) if source == "sigmoid" else ref.softmax(row.tolist())[K[b]] for row in z]
-        close(S[b], more.rise(M.numpy(), f, 0.5), 1e-6)
+        seen = M.sum(0) / (len(M) * 0.5)  # the paper has its expectation, 1
+        close(S[b] * seen, more.rise(M.numpy(), f, 0.5), 1e-6)
 
 
 def test_all_heads_and_classes_share_the_passes_of_rise_which_go_on_after_a_stop(monkeypatch):

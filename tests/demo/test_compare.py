@@ -1,5 +1,6 @@
 """The Compare tab's handlers called directly: what is shown is what the library computes; bad input is one sentence."""
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -7,13 +8,19 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from demo_made import LION, stored
+import torch
+from demo_made import LION, look_at, stored
 from PIL import Image
+from toys import small_model
 
 from bsoftmax import METHODS, SOURCES
-from demo.compare.handlers import Handlers
-from demo.compare.present import overview
-from demo.server.session import Session, Store
+from bsoftmax.cams import channels, pixels, rise
+from bsoftmax.cams.copies import UnsuitedError
+from demo.compare import handlers
+from demo.compare.handlers import Handlers, ticker, to_browser
+from demo.compare.present import method_choices, overview, present
+from demo.distort import panel
+from demo.server.session import Analysis, Session, Store
 
 # ---- the session -------------------------------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ def test_any_picture_works_and_keeps_its_own_aspect(session, tmp_path):
         ({"model": "../../etc/passwd"}, "no model"),
         ({"chosen": "99"}, "no class '99'"),
         ({"chosen": "<b>"}, "no class"),
-        ({"method": "nope"}, "no CAM method"),
+        ({"method": "nope"}, "no method"),
         ({"file": "../x.exe"}, "no file"),
     ],
 )
@@ -149,3 +156,83 @@ def test_exports_hold_what_is_shown(session):
         assert file["softmax|raw"].shape == (14, 14)
     assert Image.open(handlers.export(LION, "wild20", "lion", "cam", "figure.png")).width > 900
     assert Path(handlers.export(LION, "wild20", "lion", "cam", "figure.pdf")).read_bytes()[:5] == b"%PDF-"
+
+
+# ---- methods without channel weights -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    return look_at(small_model(("cat", "dog")), torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_map_at_pixels_is_shown_as_large_as_the_input_and_without_a_clamp(small):
+    shown = present(small, 1, "saliency")
+    assert shown.info["grid"] == [64, 64]
+    assert len(shown.maps) == len(SOURCES)
+    for n, column in enumerate(shown.info["columns"]):
+        assert not column["clamp_applies"]
+        assert column["raw"] == column["clamped"] == n
+    assert "nothing to clamp" in shown.info["caption"]
+    assert "distort" not in shown.info  # no slider moves it
+    maps = stored(to_browser(small, shown))
+    np.testing.assert_allclose(maps[0], shown.maps[0], atol=1e-3 * shown.maps[0].max())
+
+
+def test_the_menu_has_every_method_that_suits_a_model_and_a_sentence_where_its_package_is_missing(small, monkeypatch):
+    monkeypatch.setattr(pixels, "find_spec", lambda name: None)
+    offered = [key for _, key in method_choices(small.model)]
+    assert offered[: offered.index("scorecam") + 1] == [key for key in METHODS if not METHODS[key].more]
+    assert "smoothgrad" in offered
+    assert "rollout" not in offered
+    assert "smoothgrad" not in small.methods
+    with pytest.raises(ValueError, match=r"pip install 'bsoftmax\[captum\]'"):
+        present(small, 1, "smoothgrad")
+
+
+def test_the_grid_has_the_other_methods_when_they_are_asked_for(small, monkeypatch):
+    monkeypatch.setattr(rise, "MASKS", 4)
+    monkeypatch.setattr(pixels, "STEPS", 10)
+    monkeypatch.setattr(channels, "STEPS", 2)
+    told = []
+    made = overview(small, 1, tick=lambda done, total: told.append(done / total), more=True)
+    rows = {row["method"]: row["cells"] for row in made.info["rows"]}
+    assert {"liftcam", "opticam", "rise", "saliency", "intgrad"} <= rows.keys()
+    assert not {"liftcam", "rise"} & {row["method"] for row in overview(small, 1).info["rows"]}
+    assert [cell["note"] for cell in rows["scorecam"]] == ["on request"] * len(SOURCES)
+    assert made.info["grids"] == [list(S.shape) for S in made.maps]
+    F = list(small.view.F.shape[2:])
+    assert {tuple(made.info["grids"][cell["map"]]) for cell in rows["liftcam"]} == {tuple(F)}
+    assert made.info["grids"][rows["rise"][0]["map"]] == [64, 64]
+    assert told == sorted(told)  # one bar for all of them
+    assert told[-1] == pytest.approx(1, abs=0.02)
+    assert present(small, 1, "rise").info["columns"][2]["subtitle"] == "softmax probability of the frozen classifier"
+    assert to_browser(small, made).info["scales"]
+
+
+def test_a_method_that_finds_no_rule_while_it_runs_leaves_its_cells_empty_with_a_sentence(small, monkeypatch):
+    def refused(evidence, tick):
+        raise UnsuitedError("No rule.")
+
+    monkeypatch.setitem(METHODS, "lrp", dataclasses.replace(METHODS["lrp"], weights=refused))
+    monkeypatch.setattr(Analysis, "methods", ["cam", "lrp"])
+    rows = overview(look_at(small.model, small.view.x), 1, more=True).info["rows"]  # nothing of it is kept
+    assert [cell["note"] for cell in rows[1]["cells"]] == ["No rule."] * len(SOURCES)
+    assert all(cell["map"] is None for cell in rows[1]["cells"])
+
+
+def test_what_does_not_follow_a_shift_is_not_distorted(session):
+    analysis = session.analysis(LION, "wild20")
+    asked = {"photo": analysis.key, "class_index": 3, "method": "saliency", "uniform": 1.0}
+    assert "does not follow a shift" in panel.redraw(session, asked)["error"]
+    assert "rms" in panel.gauge_report(analysis, 13, "saliency")  # of the model's default method instead
+
+
+def test_the_progress_bar_says_how_long_it_still_takes(monkeypatch):
+    said, now = [], iter([0.0, 5.0, 7.0])
+    monkeypatch.setattr(handlers.time, "monotonic", lambda: next(now))
+    tick = ticker(lambda at, desc: said.append((at, desc)), "passes")
+    tick(0, 1)  # it waited for its turn
+    tick(4, 12)  # and goes on where it was stopped
+    tick(8, 12)
+    assert said == [((0, 1), "passes"), ((4, 12), "passes"), ((8, 12), "passes, about 2 s left")]

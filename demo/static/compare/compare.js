@@ -220,8 +220,10 @@ function reportColumn(column, { field, limits, lut, box }) {
   setVisible($('.distorted', frame), column.map(view) !== column.base(view));
   fillScores(column);
   const positive = isClamped(column, view);
-  setText($('.tag', frame), column.clamp_applies && field ? (positive ? _('clamped') : _('unclamped')) : '');
-  $('.tag', frame).title = positive ? _('Negative channel weights are set to zero') : _('Channel weights of both signs');
+  const tag = column.clamp_applies ? (positive ? _('clamped') : _('unclamped')) : _('no clamp');
+  setText($('.tag', frame), field ? tag : '');
+  $('.tag', frame).title = !column.clamp_applies ? _('This method has no channel weights whose sign could be clamped')
+    : positive ? _('Negative channel weights are set to zero') : _('Channel weights of both signs');
   setText($('.range', frame), field ? `${Maps.number(field.lo, field)} … ${Maps.number(field.hi, field)}` : '');
   setText($('.here', frame), field && cursor ? Maps.number(Maps.valueAt(field, cursor), field) : '');
   drawFrameLegend($('.legend.single', frame), { field, limits, lut }, state);

@@ -98,7 +98,8 @@ const Draw = (() => {
   /** A MapData value -> { photo, maps, info }. */
   async function load({ image, maps, info }) {
     const photo = await createImageBitmap(await (await get(image.url)).blob());
-    return { photo, info, maps: Maps.decode(bytes(maps), info.grid[0] * info.grid[1], info.scales) };
+    const cells = (info.grids ?? info.scales.map(() => info.grid)).map(([P, Q]) => P * Q);
+    return { photo, info, maps: Maps.decode(bytes(maps), cells, info.scales) };
   }
 
   /** The address of another file of the server's cache than a value's photograph. */

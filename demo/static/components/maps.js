@@ -11,12 +11,12 @@ const Maps = (() => {
     return sign * (1024 + fraction) * 2 ** (exponent - 25);
   }
 
-  /** Little-endian float16 [n, cells] times its scales -> n Float32Arrays. */
+  /** Little-endian float16 maps, one behind another, times their scales -> Float32Arrays; `cells`: of each, or of all. */
   function decode(buffer, cells, scales) {
-    if (buffer.byteLength !== 2 * cells * scales.length) throw new Error('the maps do not have the announced size');
-    const view = new DataView(buffer);
-    return scales.map((scale, n) =>
-      Float32Array.from({ length: cells }, (_, i) => half(view.getUint16(2 * (n * cells + i), true)) * scale));
+    const sizes = scales.map((_, n) => cells[n] ?? cells), view = new DataView(buffer);
+    let at = 0;
+    if (buffer.byteLength !== 2 * sizes.reduce((a, b) => a + b, 0)) throw new Error('the maps do not have the announced size');
+    return scales.map((scale, n) => Float32Array.from({ length: sizes[n] }, () => half(view.getUint16(2 * at++, true)) * scale));
   }
 
   const near = (x) => ((A + 2) * x - (A + 3)) * x * x + 1;

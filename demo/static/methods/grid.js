@@ -63,7 +63,7 @@ function rowHead(row) {
 
 function thumbnail({ source, map, note }, row, title) {
   const cell = make('td', 'cell'), array = map == null ? null : state.data.maps[map];
-  const field = Maps.field(array, state.data.info.grid, SIDE);
+  const field = Maps.field(array, state.data.info.grids?.[map] ?? state.data.info.grid, SIDE);
   if (!field) {
     cell.append(make('span', 'none', note || _('No map.')));
     return cell;
