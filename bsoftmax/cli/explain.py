@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> None:
         _check_rows(options, len(photographs))
     model = zoo.open_model(options.model, options.weights)
     options.method = options.method or [methods.default(model)]
+    if reason := next(filter(None, (methods.unavailable(model, method) for method in options.method)), None):
+        raise ValueError(reason)
     options.source = options.source or ["softmax", "sigmoid" if model.sigmoid is not None else "log-odds"]
     (_write_folder if into_folder else _write_one)(options, model, photographs)
 
