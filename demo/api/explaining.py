@@ -141,7 +141,7 @@ class Explaining:
     ) -> tuple[dict, FileData]:  # fmt: skip
         """One class under every CAM method and source: numbers of the maps, and the signed maps themselves (.npz)."""
         analysis, k, _ = self._explained(photo, model, class_name, "")
-        long = slow and any(analysis.takes_seconds(method) for method in analysis.methods)
+        long = slow and any(analysis.takes_seconds(method) for method in analysis.methods if not METHODS[method].more)
         made = self._computed(lambda tick: overview(analysis, k, slow, tick), long, request)
         rows, maps = [], {}
         for row in made.info["rows"]:
