@@ -1,4 +1,4 @@
-"""Changes the formulas one token at a time and runs their tests: python scripts/mutate.py [MODULE ...] [--only N]
+"""Changes the formulas one token at a time and runs their tests: python scripts/mutate.py [MODULE ...]
 
 A mutant is a module with one operator, comparison, number, name of a reduction or condition changed; it is killed when
 a test fails. Survivors are printed with their line; those that cannot be told from the original are in EQUIVALENT, with
@@ -51,6 +51,31 @@ NAMES = {
 }  # fmt: skip
 # module, the line without its indentation, what was changed -> why no test can tell it
 EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "bsoftmax.cams.methods",
+        "v: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]",
+        "False -> True",
+    ): "The first singular vector is the same with the others behind it or without.",
+    (
+        "bsoftmax.cams.methods",
+        'correlation = torch.einsum("bpn,bn,bp->b", rows, v, rows.sum(2))',
+        "sum -> mean",
+    ): "Only the sign of the correlation is used, and N is positive.",
+    (
+        "bsoftmax.cams.methods",
+        "return (v * torch.where(correlation < 0, -1.0, 1.0)[:, None])[:, :, None, None]",
+        "Mult -> Div",
+    ): "Divided by 1 or -1 is multiplied by it.",
+    (
+        "bsoftmax.cams.methods",
+        "return (v * torch.where(correlation < 0, -1.0, 1.0)[:, None])[:, :, None, None]",
+        "Lt -> LtE",
+    ): "A correlation of exactly 0 says nothing of the sign of a singular vector.",
+    (
+        "bsoftmax.evaluation.fidelity",
+        "return 0.0 if constant else 50 * (min(1.0, max(-1.0, float(a @ b) / norm)) + 1)",
+        "1.0 -> 2.0",
+    ): "Of the upper bound: where r is above 1 by its last digit, r + 1 is rounded to 2. The lower one is tested.",
     (
         "bsoftmax.cams.methods",
         "return (masked - score[:, None]).softmax(1)[:, :, None, None]",
@@ -254,15 +279,15 @@ def fails(session: pytest.Session, mutant: Mutant | None) -> bool:
 class Judge:
     """A plugin of pytest: the tests of a module are collected once, and run for every mutant."""
 
-    def __init__(self, module: str) -> None:
-        self.module, self.count, self.survivors = module, 0, list[Mutant]()
+    def __init__(self, module: str, lines: range) -> None:
+        self.module, self.lines, self.count, self.survivors = module, lines, 0, list[Mutant]()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of pytest's own. Raises SystemExit where the tests fail without a mutant."""
         if not session.items or fails(session, None):
             raise SystemExit(f"The tests of {self.module} fail without a mutant, or there are none: mend them first.")
-        for mutant in mutants(self.module):
+        for mutant in (one for one in mutants(self.module) if one.line in self.lines):
             self.count += 1
             if not fails(session, mutant):
                 self.survivors.append(mutant)
@@ -271,9 +296,9 @@ class Judge:
         return True
 
 
-def judged(module: str) -> int:
+def judged(module: str, lines: range) -> int:
     """The number of mutants of a module that survived without an explanation; prints its line."""
-    judge, start = Judge(module), time.monotonic()
+    judge, start = Judge(module, lines), time.monotonic()
     pytest.main(["-s", "-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:terminal",
                  "-k", SLOW, *TESTS[module]], [judge])  # fmt: skip
     known = sum(mutant.key in EQUIVALENT for mutant in judge.survivors)
@@ -289,7 +314,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", choices=[[], *TESTS], default=[])
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
+    parser.add_argument("--lines", type=int, nargs=2, default=(1, 10_000), metavar=("FIRST", "LAST"))
     options = parser.parse_args()
+    lines = range(options.lines[0], options.lines[1] + 1)
     chosen = options.modules or list(TESTS)
     if options.list:
         for module in chosen:
@@ -299,7 +326,7 @@ def main() -> None:
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     importlib.import_module("torch").set_num_threads(1)
-    raise SystemExit(min(sum(map(judged, chosen)), 1))
+    raise SystemExit(min(sum(judged(module, lines) for module in chosen), 1))
 
 
 if __name__ == "__main__":
