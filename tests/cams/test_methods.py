@@ -122,6 +122,12 @@ def test_xgradcam_gives_a_channel_that_sums_to_zero_no_weight():
     assert cam_methods.xgradcam(F, G).flatten().tolist() == [0, 0, (2 * 1 + 2 * 3) / 4]
 
 
+def test_eigencam_does_not_depend_on_the_size_of_the_features():
+    F = torch.tensor(np.random.default_rng(0).gamma(0.5, size=(3, N, 5, 4)))
+    for factor in (1e-4, 1e4):
+        torch.testing.assert_close(cam_methods.eigencam(factor * F), cam_methods.eigencam(F))
+
+
 # --- the identities of design section 2 -------------------------------------------------------------------------------
 
 
