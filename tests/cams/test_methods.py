@@ -128,6 +128,27 @@ def test_eigencam_does_not_depend_on_the_size_of_the_features():
         torch.testing.assert_close(cam_methods.eigencam(factor * F), cam_methods.eigencam(F))
 
 
+def test_the_registry_says_what_is_slow_and_what_knows_no_class():
+    said = {key: (m.needs, m.slow, m.class_free, m.centred) for key, m in METHODS.items()}
+    gradient = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam")
+    assert said == dict.fromkeys(gradient, ("gradient", False, False, False)) | {
+        "ablationcam": ("ablated", False, False, False),
+        "eigencam": ("features", False, True, True),
+        "scorecam": ("masked", True, False, False),
+    }
+    slow = {head: {m for m in METHODS if cam_methods.takes_seconds(model_of(head), m)} for head in ("gap", "token")}
+    assert slow == {"gap": {"scorecam"}, "token": {"scorecam", "ablationcam"}}
+
+
+def test_sources_of_one_view_share_only_what_knows_no_class():
+    view = View(model_of("gap"), images())
+    for method in ("cam", "gradcam++", "eigencam"):
+        for source in ("softmax", "sigmoid"):
+            alone = View(model_of("gap"), images()).evidence(source, K)
+            assert torch.equal(class_map(view.evidence(source, K), method), class_map(alone, method))
+    assert set(view.weights) == {"eigencam"}
+
+
 # --- the identities of design section 2 -------------------------------------------------------------------------------
 
 
