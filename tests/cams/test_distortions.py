@@ -141,6 +141,7 @@ def test_measures_are_those_of_the_reference(seed):
 
 
 def test_measures_at_the_edges():
+    assert distortions.ranks(torch.tensor([3.0, 1.0, 1.0, 2.0])).tolist() == [3, 0.5, 0.5, 2]
     assert np.isnan(distortions.spearman(torch.zeros(2, 2), torch.rand(2, 2)))
     assert distortions.box_iou(None, None) == 1
     assert distortions.box_iou(None, (0, 0, 1, 1)) == 0

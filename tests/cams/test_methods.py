@@ -149,6 +149,19 @@ def test_sources_of_one_view_share_only_what_knows_no_class():
     assert set(view.weights) == {"eigencam"}
 
 
+def test_explain_takes_the_prediction_or_classes_and_refuses_others():
+    model, x = model_of("gap"), images()
+    best = model(x)["softmax"].argmax(1)
+    assert best.unique().numel() > 1 or int(best[0]) > 0
+    assert torch.equal(explain(model, x), explain(model, x, best))
+    assert torch.equal(explain(model, x, 1), explain(model, x, torch.tensor([1])))
+    assert torch.equal(explain(model, x, C - 1), explain(model, x, torch.tensor([C - 1, C - 1])))
+    assert torch.equal(explain(model, x, 0)[1:], explain(model, x, torch.tensor([1, 0]))[1:])
+    for k in (C, -1, 1.0, torch.tensor([0, C]), torch.tensor([-1, 0]), torch.tensor([0, 1, 2]), torch.tensor([[0, 1]])):
+        with pytest.raises(ValueError, match=rf"whole numbers from 0 to {C - 1}, one for all images or one each, got"):
+            explain(model, x, k)
+
+
 # --- the identities of design section 2 -------------------------------------------------------------------------------
 
 
