@@ -129,15 +129,17 @@ def test_eigencam_does_not_depend_on_the_size_of_the_features():
 
 
 def test_the_registry_says_what_is_slow_and_what_knows_no_class():
-    said = {key: (m.needs, m.slow, m.class_free, m.centred) for key, m in METHODS.items()}
     gradient = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam")
-    assert said == dict.fromkeys(gradient, ("gradient", False, False, False)) | {
+    expected = dict.fromkeys(gradient, ("gradient", False, False, False)) | {
         "ablationcam": ("ablated", False, False, False),
         "eigencam": ("features", False, True, True),
         "scorecam": ("masked", True, False, False),
     }
-    slow = {head: {m for m in METHODS if cam_methods.takes_seconds(model_of(head), m)} for head in ("gap", "token")}
+    said = {key: (m.needs, m.slow, m.class_free, m.centred) for key, m in METHODS.items()}
+    assert {key: said[key] for key in expected} == expected
+    slow = {head: {m for m in expected if cam_methods.takes_seconds(model_of(head), m)} for head in ("gap", "token")}
     assert slow == {"gap": {"scorecam"}, "token": {"scorecam", "ablationcam"}}
+    assert [cam_methods.default(model_of(head)) for head in ("gap", "token")] == ["cam", "gradcam"]
 
 
 def test_sources_of_one_view_share_only_what_knows_no_class():
