@@ -83,13 +83,13 @@ def test_the_page_is_sent_in_the_language_of_the_browser_or_of_its_address(app):
 def test_handlers_answer_in_the_language_of_the_caller(app):
     client = Client(app.local_url, verbose=False, headers={"Accept-Language": "ko"})
     photo = handle_file(LION)
-    info = client.predict(photo, "wild20", "cam", api_name="/compare")[0]["info"]
+    info = client.predict(photo, "wild20", "cam", api_name="/page_compare")[0]["info"]
     assert info["columns"][0]["title"] == "소프트맥스 헤드"
     assert "사진 한 장, 순전파 한 번" in info["caption"]
     assert info["class"] == "lion"
     with pytest.raises(Exception, match="이 모델의 클래스 20개 중에 'unicorn'이"):
-        client.predict(photo, "wild20", "unicorn", "cam", api_name="/explain")
-    assert "클래스 평균 행의 노름" in client.predict(photo, "wild20", "lion", "cam", api_name="/stand")
+        client.predict(photo, "wild20", "unicorn", "cam", api_name="/page_explain")
+    assert "클래스 평균 행의 노름" in client.predict(photo, "wild20", "lion", "cam", api_name="/page_stand")
 
 
 def test_a_call_that_names_a_lost_file_is_refused_in_the_callers_language(app):
