@@ -109,6 +109,9 @@ def test_the_numbers_of_the_idea_are_those_of_the_measurements():
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
+FILLED = re.compile(r"\\\{\w+\\\}")  # a name in braces, in an escaped string: for str.format
+
+
 def templates():
     """Every string of the package as a pattern, in which what is filled in may be anything."""
     for path in sorted((ROOT / "bsoftmax").rglob("*.py")):
@@ -119,7 +122,7 @@ def templates():
                 all(word is None or isinstance(word, str) for word in words)
                 and sum(map(len, filter(None, words))) >= 20
             ):
-                yield re.compile("".join(".+" if word is None else re.escape(word) for word in words))
+                yield re.compile("".join(".+" if word is None else FILLED.sub(".+", re.escape(word)) for word in words))
 
 
 def test_every_error_that_troubleshooting_quotes_is_one_of_ours():
