@@ -35,7 +35,6 @@ def build_app(session: Session) -> gr.Blocks:
     workspaces = Workspaces() if limits else None
     api = Api(session, workspaces, limits)
     with gr.Blocks(title="bsoftmax", fill_width=True, delete_cache=(600, 7200), analytics_enabled=False) as app:
-        gr.Navbar(visible=False)  # one page for visitors; that of programs needs no menu
         with gr.Row(elem_id="heading"):
             gr.Markdown("# bsoftmax\nWhat a softmax head and a sigmoid branch look at, side by side.")
         with gr.Tabs() as tabs:

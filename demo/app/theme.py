@@ -31,6 +31,8 @@ CSS = """
 #controls { gap: var(--layout-gap); }
 #photo .image-container, #photo .image-frame { max-height: 240px; }
 #class input { text-overflow: ellipsis; padding-right: 1.5rem; }
+/* one page for visitors; that of programs needs no menu, and gr.Navbar(visible=False) leaves this one */
+.nav-holder { display: none !important; }
 footer :is(.show-api, .show-api-divider) { display: none !important; } /* About has the link */
 .fetcher { position: absolute !important; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 button[role="tab"].selected { color: var(--primary-700) !important; }

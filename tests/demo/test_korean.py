@@ -147,7 +147,7 @@ TABS = {  # and what appears in them
     "소개": "text=왜 헤드가 둘인가",
 }  # fmt: skip
 LEFT = """() => {
-  const out = new Set(), skip = '.class, .scores .name, .meta .model, code, pre, em, #examples *, script, style';
+  const out = new Set(), skip = '.class, .scores .name, .meta .model, code, pre, em, #examples *, .nav-holder *, script, style';
   const page = document.querySelector('.gradio-container');
   const walk = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
   for (let node = walk.nextNode(); node; node = walk.nextNode())
@@ -173,6 +173,7 @@ def test_a_korean_browser_reads_no_english_but_names(chromium, app):
     page.wait_for_function(
         "document.querySelector('.explanation').textContent.includes('확률은 전혀 변하지 않았습니다')"
     )
+    assert not page.locator(".nav-holder").is_visible()  # Gradio's menu of pages is hidden
     left = set(page.evaluate(LEFT))
     for tab, ready in TABS.items():
         page.get_by_role("tab", name=tab).click()
