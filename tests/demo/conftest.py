@@ -80,7 +80,7 @@ def window(chromium):
 @contextmanager
 def browsing(chromium, window):
     """Opens pages, those `apart` in browsers of their own; `errors` has the scripts that failed in them."""
-    pages, contexts, errors = [], [], []
+    pages, contexts, errors, loaded = [], [], [], []
 
     def opened(url, ready, apart=False, viewport=WIDE, color_scheme="light", reduced_motion="no-preference"):
         if apart:
@@ -93,13 +93,15 @@ def browsing(chromium, window):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         page.wait_for_selector(ready)
+        loaded.append(page)
         return page
 
     opened.errors = errors
     yield opened
     for page in pages:
         if not page.is_closed():
-            page.evaluate("localStorage.clear()")  # the view's settings are kept over visits
+            if page in loaded:  # in another nothing would ever be evaluated
+                page.evaluate("localStorage.clear()")  # the view's settings are kept over visits
             page.close()
     for context in contexts:
         context.close()

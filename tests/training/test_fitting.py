@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -307,7 +308,7 @@ def test_a_state_is_written_now_and_then_and_after_the_last_epoch(separable, tmp
     written, write = [], checkpoints.write
     monkeypatch.setattr(checkpoints, "write", lambda *a: written.append(len(a[2]["epochs"])) or write(*a))
     clock = iter(range(1000))
-    monkeypatch.setattr(fitting.time, "monotonic", lambda: 0.25 * next(clock))
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(monotonic=lambda: 0.25 * next(clock)))
     list(fit(linear(), separable, QUICK, state=tmp_path / "s"))
     assert 20 in written
     assert 2 <= len(written) < 12
