@@ -147,7 +147,8 @@ TABS = {  # and what appears in them
     "소개": "text=왜 헤드가 둘인가",
 }  # fmt: skip
 LEFT = """() => {
-  const out = new Set(), skip = '.class, .scores .name, .meta .model, code, pre, em, #examples *, .nav-holder *, script, style';
+  const out = new Set();
+  const skip = '.class, .scores .name, .meta .model, code, pre, em, #examples *, .nav-holder *, script, style';
   const page = document.querySelector('.gradio-container');
   const walk = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
   for (let node = walk.nextNode(); node; node = walk.nextNode())
