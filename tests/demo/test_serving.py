@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from unittest import mock
 
 import gradio as gr
 import httpx
@@ -13,6 +15,13 @@ from demo.app import serve
 from demo.app.serve import Serving
 from demo.server import operation, permissions
 from demo.server.session import Session
+
+
+@pytest.fixture(autouse=True)
+def own_environment():
+    """What serving writes into the environment does not reach the tests behind."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
