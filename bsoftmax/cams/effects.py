@@ -104,7 +104,7 @@ def distort(view: View, k: int, method: str, distortion: Distortion) -> Outcome:
     """Maps and measures of class k on a view of one image, before and after a distortion.
 
     The trunk does not run again; gradients at F are those of the distorted head. Raises ValueError for an unknown
-    method, class or channel, or a view of several images.
+    method, class or channel, a method that follows no shift, or a view of several images.
     """
     if len(view.F) != 1:
         raise ValueError(f"Expected a view of one picture, got {len(view.F)}.")
@@ -129,6 +129,7 @@ def _maps_and_logits(
     view: View, k: int, method: str, made: dict[str, nn.Module], keys: Collection[str]
 ) -> tuple[Maps, dict[str, Tensor]]:
     """Maps by (source, clamp) and logits by branch, each head run once."""
+    _check(method)
     maps: Maps = {}
     logits: dict[str, Tensor] = {}
     for key in keys:
@@ -137,6 +138,13 @@ def _maps_and_logits(
             maps |= {(key, clamp): methods.class_map(evidence, method, clamp)[0] for clamp in (False, True)}
             logits.setdefault(branch, evidence.logits[0])
     return maps, logits
+
+
+def _check(method: str) -> None:
+    """Raises ValueError for a method whose map would take the trunk again after every shift."""
+    entry = methods.find(method)
+    if not entry.follows:
+        raise ValueError(f"{entry.label} does not follow a shift of the weights: distort the map of a CAM method.")
 
 
 def _numbers(before: Maps, after: Maps, l0: dict[str, Tensor], l1: dict[str, Tensor], k: int) -> dict[str, Any]:
@@ -199,8 +207,10 @@ def tolerance(
     """The smallest shifts, down and up, at which the IoU of the softmax map's box is at most 0.5, else None.
 
     delta is searched on a geometric grid up to `reach` times `scale`, the root mean square of the class's weights, then
-    by bisection; it is added on `channels`, or on all without any.
+    by bisection; it is added on `channels`, or on all without any. Raises ValueError for a method that follows no
+    shift.
     """
+    _check(method)
     weight = last_linear(view.model.softmax).weight.detach()
     scale = float(weight[k].square().mean().sqrt())
     everywhere = tuple(range(weight.shape[1]))

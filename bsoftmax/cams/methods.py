@@ -102,6 +102,7 @@ class Method:
     shares: str = ""  # what of these passes the view keeps for all classes and heads; "": they are run for each
     class_free: bool = False  # independent of class and head
     centred: bool = False  # sums F minus its mean over positions
+    nonnegative: bool = False  # alpha is never negative: the clamp changes nothing
     confidence: bool = False  # explains a probability, not the source's score
     more: bool = False  # computed where it is asked for, not among all methods
     shows: str = ""  # what its map shows, where no clamp tells
@@ -138,16 +139,17 @@ METHODS: dict[str, Method] = {
         Method("gradcam", "Grad-CAM", gradcam, "gradient", "Selvaraju et al., ICCV 2017"),
         Method("gradcam++", "Grad-CAM++", gradcam_pp, "gradient", "Chattopadhay et al., WACV 2018"),
         Method("xgradcam", "XGrad-CAM", xgradcam, "gradient", "Fu et al., BMVC 2020"),
-        Method("layercam", "Layer-CAM", layercam, "gradient", "Jiang et al., TIP 2021"),
+        Method("layercam", "Layer-CAM", layercam, "gradient", "Jiang et al., TIP 2021", nonnegative=True),
         Method("hirescam", "HiRes-CAM", hirescam, "gradient", "Draelos and Carin, 2020"),
         Method("ablationcam", "Ablation-CAM", ablationcam, "ablated", "Ramaswamy and Desai, WACV 2020"),
         Method("eigencam", "Eigen-CAM", eigencam, "features", "Muhammad 2020", class_free=True, centred=True,
                shows="where the features vary most"),
-        Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True, shares="channels"),
+        Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True, shares="channels",
+               nonnegative=True),
         Method("liftcam", "LIFT-CAM", channels.liftcam, "contributions", "Jung and Oh, ICCV 2021", more=True,
                unsuited=channels.no_lift),
         Method("opticam", "Opti-CAM", channels.opticam, "evidence", "Zhang et al., CVIU 2024", slow=True, more=True,
-               passes=3 * channels.STEPS),
+               passes=3 * channels.STEPS, nonnegative=True),
         Method("rollout", "Attention rollout", attention.rollout, paper="Abnar and Zuidema, ACL 2020", **_ATTENTION,
                class_free=True, shows="which patches the class token attends to, through all blocks"),
         Method("tscam", "TS-CAM", attention.tscam, paper="Gao et al., ICCV 2021", **_ATTENTION,
@@ -266,6 +268,11 @@ def offered(model: DualBranch) -> list[str]:
 def default(model: DualBranch) -> str:
     """CAM where it is available, else Grad-CAM."""
     return "cam" if unavailable(model, "cam") is None else "gradcam"
+
+
+def quick_to_follow(model: DualBranch, method: str) -> str:
+    """The method, where its map follows a shift of the weights at once, else the model's default."""
+    return method if find(method).follows and not takes_seconds(model, method) else default(model)
 
 
 def takes_seconds(model: DualBranch, method: str) -> bool:

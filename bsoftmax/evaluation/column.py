@@ -17,7 +17,6 @@ from .statistics import ALPHA
 
 CLAMPS = ("off", "on", "paper")
 BASELINE = "softmax"
-NONNEGATIVE = ("layercam", "scorecam", "opticam")  # methods whose weights are never negative: the clamp changes nothing
 Kind = tuple[str, bool]  # source and clamp
 
 # A question, and the two kinds of columns of one method whose difference (first - second) answers it.
@@ -108,7 +107,7 @@ def representative(model: DualBranch, column: Column) -> Column:
     """
     if not cam_methods.METHODS[column.method].clamps:
         return replace(column, clamp=False)
-    clamp = column.clamp or column.method in NONNEGATIVE
+    clamp = column.clamp or cam_methods.METHODS[column.method].nonnegative
     groups = cam_methods.identical_by_construction(model, column.source, clamp)
     group = next((group for group in groups if column.method in group), None)
     return replace(column, method=min(group) if group else column.method, clamp=clamp)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,6 +75,16 @@ class Setup:
         """The distinct maps as they are scored for localisation: (representative, mode and rectification) by key."""
         steps = self.rule.steps
         return {self.entry(c).scaled_key: (representative(self.model, c), steps(c.method)) for c in self.columns}
+
+
+def passes(maps: int, own: int, groups: Collection[str]) -> int:
+    """The most passes of the trunk for an image, of which `maps` differ; `own`: those that methods take by themselves.
+
+    One for the image; in fidelity one for every map's mask, and the methods' again to see whether the map stays; in
+    curves those of Deletion and of Insertion.
+    """
+    fidelity_maps, curves = maps * ("fidelity" in groups), maps * ("curves" in groups)
+    return 1 + fidelity_maps + 2 * (fidelity.STEPS + 1) * curves + own * (1 + ("fidelity" in groups))
 
 
 def measure_chunk(setup: Setup, pixels: Tensor, index: Sequence[int], unreadable: Mapping[int, str]) -> list[Record]:

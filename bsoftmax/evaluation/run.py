@@ -16,7 +16,7 @@ from ..utils.events import Emit
 from ..utils.files import write_text
 from . import parallel, results
 from .aggregate import Record, RunningTable
-from .fidelity import STEPS
+from .measure import passes
 from .plan import EvalRun, Prepared, measure, prepare
 
 TABLE_SECONDS, PROGRESS_SECONDS = 10.0, 0.25
@@ -92,10 +92,8 @@ def _announce(job: Prepared, emit: Emit) -> None:
     event |= {"classes": list(setup.images.classes), "columns": [c.key for c in setup.columns]}
     emit({**event, "notes": list(job.notes)})
     maps = sum(c.shift not in setup.unmasked for c in setup.maps)
-    passes = 1 + maps * ("fidelity" in setup.explained) + maps * 2 * (STEPS + 1) * ("curves" in setup.explained)
-    own = sum(METHODS[c.method].passes for c in setup.maps)  # again for the masked image, to see whether the map stays
-    passes += own * (1 + ("fidelity" in setup.explained))
-    emit({"event": "size", "passes": job.total * passes, "maps": maps})
+    own = sum(METHODS[c.method].passes for c in setup.maps)
+    emit({"event": "size", "passes": job.total * passes(maps, own, setup.explained), "maps": maps})
 
 
 def _finish(job: Prepared, stopped: bool, seconds: float, emit: Emit, report: Report) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class Explaining:
         `share` is the norm of the class-mean row over a row's own: 0 for centred rows.
         """
         analysis, k, method = self._explained(photo, model, class_name, method)
-        method = cam_methods.default(analysis.model) if analysis.takes_seconds(method) else method
+        method = cam_methods.quick_to_follow(analysis.model, method)
         heads = {
             branch: effects.gauge(analysis.model.classifier(branch)) for branch in effects.branches(analysis.model)
         }

@@ -84,15 +84,13 @@ class Jobs:
         Its `model` is a token for other calls; `checkpoint` can be taken home. `watch` repeats the last answer.
         """
         settings = Settings(trunk, views, epochs, lr, weight_decay, init, stage1, share, seed, solver)
-        yield from self._told(self.training, data, lambda workspace: self._train(workspace, data, settings))
+        begin = lambda workspace: self.training.begin(workspace, settings)  # noqa: E731
+        kept = lambda workspace, done: self._trained(workspace, data, done, settings)  # noqa: E731
+        yield from self._told(self.training, data, begin, Progress(), kept)
 
-    def _train(self, workspace: Workspace, owner: str, settings: Settings) -> Iterator[Said]:
-        self.training.begin(workspace, settings)
-        done = yield from _progress(self.training, workspace, Progress())
-        if not done:
-            return
+    def _trained(self, workspace: Workspace, owner: str, done: Said, settings: Settings) -> Said:
         trained = self.training.keep(workspace, owner, done, settings)
-        yield {
+        return {
             "state": "done", "seconds": done["seconds"], "stopped_early": done["stopped"],
             "model": trained.user_model.token, "classes": list(trained.user_model.model.classes),
             "validation": trained.validation, "checkpoint": served(trained.checkpoint),
@@ -112,14 +110,8 @@ class Jobs:
         tables are files. After a training on the same data set only the images that it did not learn from are measured.
         """
         values = _values(measure, limit, methods, split, explain, protocol, seed)
-
-        def steps(workspace: Workspace) -> Iterator[Said]:
-            self.evaluation.begin(workspace, model, values)
-            done = yield from _progress(self.evaluation, workspace, EvalProgress())
-            if done:
-                yield _evaluated(done)
-
-        yield from self._told(self.evaluation, data, steps)
+        begin = lambda workspace: self.evaluation.begin(workspace, model, values)  # noqa: E731
+        yield from self._told(self.evaluation, data, begin, EvalProgress(), _evaluated)
 
     @endpoint
     def gauge(
@@ -132,14 +124,8 @@ class Jobs:
         Answers with the progress, at last with the verdict, a figure and all numbers.
         """
         values = _values(measure, limit, methods, split, "", protocol, seed)
-
-        def steps(workspace: Workspace) -> Iterator[Said]:
-            self.evaluation.begin_sweep(workspace, model, values)
-            done = yield from _progress(self.evaluation, workspace, GaugeProgress())
-            if done:
-                yield _swept(done)
-
-        yield from self._told(self.evaluation, data, steps)
+        begin = lambda workspace: self.evaluation.begin_sweep(workspace, model, values)  # noqa: E731
+        yield from self._told(self.evaluation, data, begin, GaugeProgress(), _swept)
 
     @endpoint
     def watch(self, data: str) -> dict:
@@ -160,20 +146,20 @@ class Jobs:
             raise ValueError(f"There is no data set {quoted(data)} on this server (any more): prepare it again.")
         return self.workspaces.of(data, tab.TAB)
 
-    def _told(self, tab: JobHandlers, data: str, steps: Callable[[Workspace], Iterator[Said]]) -> Iterator[Said]:
-        """What a job says, which is kept for `watch`."""
+    def _told(
+        self, tab: JobHandlers, data: str, begin: Callable[[Workspace], Any], progress: JobProgress,
+        result: Callable[[Workspace, Said], Said],
+    ) -> Iterator[Said]:  # fmt: skip
+        """What a job that `begin` starts says: its progress, at last its `result`; the last is kept for `watch`."""
         workspace = self._workspace(tab, data)
         if workspace.running:
             raise ValueError(f"One {tab.KIND} is under way on these images already: watch it, or stop it.")
         with _failures(tab, workspace), tab.turn(workspace):
             self._bring(tab, workspace, data)
-            said: Said = {}
-            for said in steps(workspace):
-                workspace.told = said
-                yield said
-            if said.get("state") != "done":
-                workspace.told = {"state": "discarded"}
-                yield workspace.told
+            begin(workspace)
+            done = yield from _progress(tab, workspace, progress)
+            workspace.told = result(workspace, done) if done else {"state": "discarded"}
+            yield workspace.told
 
     def _bring(self, tab: JobHandlers, workspace: Workspace, data: str) -> None:
         """The images of the training, and how it split them, for an evaluation of the same data set."""
@@ -211,10 +197,11 @@ def _progress(tab: JobHandlers, workspace: Workspace, progress: JobProgress) -> 
         except StopIteration as end:
             return end.value
         epochs = getattr(progress, "epochs", [])
-        yield {
+        workspace.told = {
             "state": "running", "stage": progress.stage(), "done": progress.done, "total": progress.total,
             "seconds": round(time.monotonic() - progress.start, 1), "epoch": epochs[-1] if epochs else None,
         }  # fmt: skip
+        yield workspace.told
 
 
 def _contents(data: DataSet) -> Said:
@@ -236,7 +223,7 @@ def _values(
     return values
 
 
-def _evaluated(done: dict[str, Any]) -> Said:
+def _evaluated(workspace: Workspace, done: Said) -> Said:
     found = json.loads(Path(done["results"]).read_text(encoding="utf-8"))
     kept = ("method", "source", "clamp", "metrics", "difference")
     files = {Path(path).name: path for path in done["files"]}
@@ -249,7 +236,7 @@ def _evaluated(done: dict[str, Any]) -> Said:
     }  # fmt: skip
 
 
-def _swept(done: dict[str, Any]) -> Said:
+def _swept(workspace: Workspace, done: Said) -> Said:
     found = json.loads(Path(done["results"]).read_text(encoding="utf-8"))
     files = {Path(path).name: path for path in done["files"]}
     return {

@@ -40,10 +40,13 @@ def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
     """The comparison as a figure or as raw signed maps with their protocol. Raises ValueError for another kind."""
     if file not in FILES:
         raise ValueError(f"There is no file {quoted(file)}; choose one of {', '.join(FILES)}.")
+    name = f"{_stem(analysis, k, method)}-{file}"
+    if file == "code.py":
+        return write_to_cache(name, lambda path: path.write_text(_code(analysis, k, method), encoding="utf-8"))
     with speaking(DEFAULT):  # the fonts of figures may lack other letters
         made = present(analysis, k, method, live=False)
-    write = {"npz": _maps, "py": _code}.get(file.rpartition(".")[2], _figure)
-    return write_to_cache(f"{_stem(analysis, k, method)}-{file}", lambda path: write(path, analysis, made))
+    write = _maps if file == "maps.npz" else _figure
+    return write_to_cache(name, lambda path: write(path, analysis, made))
 
 
 def _stem(analysis: Analysis, k: int, method: str) -> str:
@@ -57,11 +60,11 @@ def _maps(path: Path, analysis: Analysis, made: Presented) -> None:
     save_maps(path, maps, {**protocol, "layer": analysis.model.spec.layer, "clamp": "both, named in the keys"})
 
 
-def _code(path: Path, analysis: Analysis, made: Presented) -> None:
+def _code(analysis: Analysis, k: int, method: str) -> str:
     """The same maps in Python; a visitor's own model is a file that they have."""
     model = analysis.model_name if analysis.public else f"{analysis.title}.safetensors"
-    sources, name = tuple(c["source"] for c in made.info["columns"]), analysis.model.classes[made.info["class_index"]]
-    path.write_text(CODE.format(model=model, side=SHOWN_SIDE, name=name, method=made.info["method"], sources=sources))
+    name, sources = analysis.model.classes[k], tuple(analysis.sources)
+    return CODE.format(model=model, side=SHOWN_SIDE, name=name, method=method, sources=sources)
 
 
 def _figure(path: Path, analysis: Analysis, made: Presented) -> None:

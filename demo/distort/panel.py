@@ -132,9 +132,7 @@ def redraw(session: Session, payload: Any) -> dict[str, Any]:
     try:
         analysis, k, method, distortion = parse(payload, session)
         entry = METHODS.get(method, METHODS["cam"])
-        if not entry.follows:
-            raise ValueError(f"{entry.label} does not follow a shift of the weights: distort the map of a CAM method.")
-        if entry.slow and analysis.takes_seconds(method):
+        if entry.follows and entry.slow and analysis.takes_seconds(method):
             raise ValueError(f"{entry.label} can be distorted once it was drawn: choose it as the method.")
         maps, logits = _distorted(session, analysis, k, method, distortion)
     except ValueError as error:
@@ -192,9 +190,7 @@ def gauge_report(analysis: Analysis, k: int, method: str) -> str:
     for branch in effects.branches(analysis.model):
         g = effects.gauge(analysis.model.classifier(branch))
         lines.append(f"| {_(branch)} | {g['mean_norm']:.3g} | {g['row_norm']:.3g} | {g['share']:.1%} |")
-    if not METHODS[method].follows or methods.takes_seconds(analysis.model, method):
-        method = methods.default(analysis.model)
-    found = effects.tolerance(analysis.view, k, method)
+    found = effects.tolerance(analysis.view, k, methods.quick_to_follow(analysis.model, method))
     scale, none = found["scale"], _("none")
     sides = [f"{found[s]:+.3g} ({found[s] / scale:+.2f} rms)" if found[s] else none for s in ("down", "up")]
     share = effects.gauge(analysis.model.softmax)["share"]

@@ -12,7 +12,7 @@ from bsoftmax.data.layouts import train_val
 from bsoftmax.data.sets import DataSet, ImageSet
 from bsoftmax.evaluation.column import Column, columns, representative
 from bsoftmax.evaluation.localization import PROTOCOLS
-from bsoftmax.evaluation.measure import GROUPS
+from bsoftmax.evaluation.measure import GROUPS, passes
 from bsoftmax.evaluation.plan import SPLIT_ORDER, EvalRun
 from bsoftmax.models import zoo
 from bsoftmax.reports.text import joined
@@ -26,7 +26,6 @@ IMAGES = 200  # measured unless more are chosen
 BATCH = 8  # small, so that the bar moves and a stop takes effect soon
 STARTING, SCORING = 10.0, 0.015  # seconds until the child works; and to score a map's localisation
 SWEPT = 32  # maps of a sweep whose masks pass the network
-CURVES = 58  # passes of deletion and insertion, for a map
 MEASURES = {"localization": "Localisation", "fidelity": "Fidelity", "curves": "Deletion and insertion (slow)"}
 EXPLAINING = {"true": "{measure}, explaining the true class", "predicted": "{measure}, explaining the predicted class"}
 EXPLAINED = {"": "As usual: true for places, predicted for fidelity", "true": "The true class",
@@ -189,13 +188,11 @@ class EvalPlan:
         columns, rate = maps or len(self.columns()), passes_of(self.name, self.model)
         own = sum(METHODS[c.method].passes for c in {representative(self.model, c) for c in self.columns()})
         maps = maps or self.maps()
-        each = (
-            own * (1 + ("fidelity" in found)) + 1 + maps * ("fidelity" in found) + maps * CURVES * ("curves" in found)
-        )
+        each = passes(maps, own, found)
         seconds = STARTING + self.count * (each / rate + maps * SCORING * ("localization" in found))
         words = _(
             "About {time}: at most {passes:,} passes of the network at {rate:,.0f} a second, for {maps} different maps "
             "({columns} columns) of each image."
         )
-        passes = self.count * each
-        return words.format(time=duration(seconds), passes=passes, rate=rate, maps=maps, columns=columns)
+        most = self.count * each
+        return words.format(time=duration(seconds), passes=most, rate=rate, maps=maps, columns=columns)

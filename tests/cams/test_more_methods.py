@@ -15,6 +15,8 @@ from torch import nn
 from toys import C, N, counted, images, refusal, shake, toy
 
 from bsoftmax.cams import METHODS, View, class_map, explain, pixels, rise, unavailable, weigh
+from bsoftmax.cams.effects import Distortion, distort, tolerance
+from bsoftmax.cams.methods import quick_to_follow
 from bsoftmax.cams.sources import SOURCES
 from bsoftmax.models import surgery
 from bsoftmax.models.backbones import Parts, Preprocessing
@@ -253,3 +255,21 @@ def test_results_of_methods_that_share_nothing_are_kept_up_to_a_limit(monkeypatc
     assert calls == [1, 1] * 4  # the classes 0, 1, 2, and 0 again
     assert view.nbytes == before + 2 * 2 * 24 * 24 * 8
     assert view.F.shape[1] == N
+
+
+@pytest.mark.parametrize("key", [key for key, method in METHODS.items() if not method.follows])
+def test_what_follows_no_shift_is_refused_before_the_trunk_runs_again(key):
+    model = toy()
+    with counted(model) as calls:
+        view = View(model, images(1))
+        asked = (lambda: distort(view, 1, key, Distortion(uniform=0.1)), lambda: tolerance(view, 1, key))
+        assert all("does not follow a shift" in refusal(each) for each in asked)
+    assert sum(calls) == 1
+    assert quick_to_follow(model, key) == "cam"
+
+
+def test_weights_said_to_be_never_negative_are_not_and_others_may_be():
+    view = View(toy(), images(2))
+    kept = {key: weigh(view.evidence("softmax", K), key, False) for key in ("layercam", "scorecam", "opticam", "cam")}
+    assert [key for key, alpha in kept.items() if (alpha >= 0).all()] == ["layercam", "scorecam", "opticam"]
+    assert {key for key, method in METHODS.items() if method.nonnegative} == {"layercam", "scorecam", "opticam"}

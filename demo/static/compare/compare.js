@@ -252,10 +252,10 @@ element.addEventListener('click', (event) => { if (!event.target.closest('.same'
 /** The tour, the story and the teacher's mode come when they are asked for. */
 let guide = null;
 async function guided() {
+  if (guide) return guide;
   const path = props.tour[document.documentElement.lang] ?? props.tour.en;
   const code = await (await Draw.get(Draw.beside(props.value.image, path))).text();
-  guide ??= new Function('element', '_', code)(element, _);
-  return guide;
+  return guide ??= new Function('element', '_', code)(element, _);
 }
 setVisible($('.show'), Boolean(props.tour));
 $('.show').addEventListener('click', async () => (await guided()).tour());
