@@ -10,33 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bsoftmax.cams.breaking import IMAGES, breaking
 from bsoftmax.cams.methods import default
-from bsoftmax.cams.view import View
 from bsoftmax.data.layouts import read_data
-from bsoftmax.data.loader import decoded
-from bsoftmax.data.sets import ImageSet
-from bsoftmax.evaluation.fidelity import normalise
-from bsoftmax.gauge.breaking import IMAGES, breaking
 from bsoftmax.models import zoo
 from bsoftmax.models.bundled import CHECKPOINTS
-from bsoftmax.models.dual_branch import DualBranch
+from bsoftmax.training.validation import evenly, views
 from bsoftmax.utils.files import write_text
-
-
-def views(model: DualBranch, images: ImageSet) -> Iterator[View]:
-    """IMAGES photographs, evenly over the set."""
-    index = np.linspace(0, len(images) - 1, IMAGES).round().astype(int).tolist()
-    for pixels, bad in decoded(images, [[n] for n in index], model.spec.preprocessing.size):
-        if not bad:
-            yield View(model, normalise(model, pixels.float() / 255))
 
 
 def main() -> None:
@@ -44,11 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder that holds wild20")
     images = read_data(str(parser.parse_args().data / "wild20"), Path("cache")).splits["val"]
+    index = evenly(torch.arange(len(images)), IMAGES)
     torch.set_num_threads(1)
     found = {}
     for name in zoo.bundled():
         model = zoo.open_model(name)
-        found[name] = breaking(views(model, images), default(model))
+        found[name] = breaking(views(model, images, index), default(model))
         print(name, found[name], flush=True)
     write_text(CHECKPOINTS / "breaking.json", json.dumps(found, indent=1) + "\n")
 

@@ -16,7 +16,7 @@ LIBRARY = {  # a package of bsoftmax, and those it may import
     "data": ("images", "utils"),
     "models": ("data", "images", "utils"),
     "cams": ("models", "images", "utils"),
-    "training": ("models", "data", "images", "utils"),
+    "training": ("cams", "models", "data", "images", "utils"),
     "evaluation": ("cams", "models", "data", "images", "utils"),
     "reports": ("evaluation", "cams", "images", "utils"),
     "gauge": ("reports", "evaluation", "training", "cams", "models", "data", "images", "utils"),

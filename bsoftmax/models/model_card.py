@@ -44,7 +44,26 @@ def _results(metrics: dict[str, Any]) -> str:
     if not (val := metrics.get("val")):
         return ""
     rows = [f"| {name} | {val[key]:.2f} |" for name, key in _SCORES if val.get(key) is not None]
-    return "\n".join(["## Results", "", f"| on {val['images']} validation images | % |", "|---|--:|", *rows])
+    table = "\n".join(["## Results", "", f"| on {val['images']} validation images | % |", "|---|--:|", *rows])
+    return "\n\n".join(part for part in (table, _breaking(metrics.get("breaking") or {})) if part)
+
+
+def _breaking(found: dict[str, Any]) -> str:
+    """Which shifts, all of them invisible to softmax, the maps of the softmax head do not survive."""
+    points = [words.format(found[name]) for name, words in _SHIFTS if name in found]
+    if not points:
+        return ""
+    return (
+        f"Shifts common to all classes, which no probability shows: on {found['images']:.0f} validation images half of "
+        f"the boxes of the softmax head's maps are broken (IoU at most 0.5) where {', or where '.join(points)}."
+    )
+
+
+_SHIFTS = (
+    ("flip", "the sign of the class's strongest {:.0f} % of positive weights is turned"),
+    ("uniform", "{:.3g} is taken from every weight"),
+    ("delta", "{:.3g} is added to the weights of the channel brightest on the background"),
+)
 
 
 _SCORES = (

@@ -2,7 +2,8 @@
 
 `feature_cache` runs the trunk over a data set and keeps the pooled vectors on disk, `fitting` trains a head on them
 (the sigmoid branch by Eq. 12), `finetuning` also moves the trunk's last stage, `pretraining` starts from nothing; `run`
-goes from a data set to a checkpoint. May import models, data, images and utils.
+goes from a data set to a checkpoint. May import cams, models, data,
+images and utils.
 """
 
 from .feature_cache import Stopped, features

@@ -6,10 +6,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,7 @@ from . import feature_cache
 from .loop import BranchConfig, Epoch, ProbeConfig
 from .vectors import Vectors
 
+T = TypeVar("T")
 STAGES = ("probe", "finetune")
 _PROBE, _BRANCH = ProbeConfig(solver="auto"), BranchConfig(solver="auto")
 
@@ -113,6 +114,14 @@ class TrainingJob:
         if done >= total or now - self.progress_at > 0.25:
             self.progress_at = now
             self.emit({"event": "progress", "stage": self.current, "done": done, "total": total})
+
+    def counted(self, items: Iterable[T], total: int) -> Iterator[T]:
+        """The items, with progress, until a stop."""
+        for done, item in enumerate(items):
+            if self.stop():
+                return
+            yield item
+            self.tick(done + 1, total)
 
     def epochs(self, stage: str, steps: Iterable[Epoch]) -> dict[str, Any]:
         """Emits every epoch until the last or a stop; returns the numbers of the last one."""

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..cams.breaking import breaking
+from ..cams.methods import default
 from ..data.sets import ImageSet
 from ..images.read import read_rgb, square
 from ..models import zoo
@@ -34,10 +36,11 @@ from .gauge import linear
 from .job import Data, TrainingJob, TrainRun
 from .loop import BranchConfig, Epoch
 from .solver import Optimiser, solvable
-from .validation import metrics, predict, report
+from .validation import evenly, metrics, predict, report, views
 from .vectors import Vectors
 
 CHECKED = 4  # validation images whose logits are compared before and after stage 2
+JUDGED = 32  # validation images whose boxes are followed under shifts of the weights: 0.2 s each
 
 
 def train(
@@ -174,6 +177,12 @@ def _sample(model: DualBranch, images: ImageSet, vectors: Vectors) -> torch.Tens
     return model.normalise(torch.stack(pixels))
 
 
+def _breaking(job: TrainingJob, model: DualBranch, images: ImageSet, vectors: Vectors) -> dict[str, float]:
+    """Where the boxes of the softmax head's maps break, on up to JUDGED validation images."""
+    index = evenly(vectors.good, JUDGED)
+    return breaking(job.counted(views(model, images, index), len(index)), default(model))
+
+
 def _finish(
     job: TrainingJob, model: DualBranch, data: Data, vectors: tuple[Vectors, Vectors], stages: dict[str, Any]
 ) -> dict[str, Any]:
@@ -183,7 +192,10 @@ def _finish(
     found = predict(model, vectors[1])
     bad = {name: len(v.bad) for name, v in zip(("train", "val"), vectors)}
     training = {**model.spec.training, **stages, "data": data.describe(bad), "command": list(run.command)}
-    model.spec = dataclasses.replace(model.spec, training=training, metrics={"val": metrics(found)})
+    measured: dict[str, Any] = {"val": metrics(found)}
+    if job.ranks.rank == 0 and not job.stopped:
+        measured["breaking"] = _breaking(job, model, data.val, vectors[1])
+    model.spec = dataclasses.replace(model.spec, training=training, metrics=measured)
     job.stage("save", "Writing the model")
     paths = {"checkpoint": run.out, "card": run.out.with_suffix(".md"), "report": run.out.with_suffix(".json")}
     if job.ranks.rank == 0:

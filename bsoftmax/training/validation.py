@@ -1,14 +1,16 @@
-"""Predictions of both heads on a validation set: accuracies, confusion, and the images on which they differ."""
+"""Both heads on a validation set: accuracies, confusion, the images on which they differ, and views for their maps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.loader import batches
+from ..cams.view import View
+from ..data.loader import batches, decoded
 from ..data.sets import ImageSet
 from ..models.dual_branch import DualBranch
 from .vectors import Vectors
@@ -55,6 +57,18 @@ def metrics(found: Predictions) -> dict[str, Any]:
     classes = [_share(found.recalled[found.labels == k]) for k in sorted(set(found.labels.tolist()))]
     top1, recalled = _share(found.sigmoid == found.labels), sum(classes) / len(classes)
     return {**out, "sigmoid_top1": top1, "sigmoid_recalled": recalled}
+
+
+def evenly(index: Tensor, count: int) -> Tensor:
+    """At most `count` of the numbers, evenly over them, first and last included."""
+    return index[torch.linspace(0, len(index) - 1, min(count, len(index))).round().long()]
+
+
+def views(model: DualBranch, images: ImageSet, index: Tensor) -> Iterator[View]:
+    """A view of each of these images, one after the other; unreadable ones are left out."""
+    for pixels, bad in decoded(images, [[n] for n in index.tolist()], model.spec.preprocessing.size):
+        if not bad:
+            yield View(model, model.normalise(pixels))
 
 
 def _share(hits: Tensor) -> float:

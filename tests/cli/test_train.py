@@ -130,8 +130,9 @@ def test_events_are_json_lines_and_end_with_the_files(run, tmp_path):
     assert [(e["stage"], e["epoch"]) for e in events if e["event"] == "epoch"] == [
         ("softmax", 1), ("branch", 1), ("branch", 2)
     ]  # fmt: skip
-    last = [e for e in events if e["event"] == "progress"][-1]
-    assert last["done"] == last["total"] == 12 * 2 + 6
+    last = {e["stage"]: e for e in events if e["event"] == "progress"}
+    assert last["features"]["done"] == last["features"]["total"] == 12 * 2 + 6
+    assert last["measure"]["done"] == last["measure"]["total"] == 6
     done = events[-1]
     for key in ("checkpoint", "card", "report"):
         assert (tmp_path / done[key]).is_file()

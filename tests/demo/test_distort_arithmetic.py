@@ -1,6 +1,7 @@
 """The Distort panel's arithmetic in the browser against torch's."""
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,21 @@ def packed(analysis, k, method):
         "scales": scales, "feature_scale": feature_scale, "places": places, "k": k, "method": method,
         "cells": grid[0] * grid[1], "columns": made.info["columns"], **panel.describe(analysis, k, method),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "shown"), [
+    ({"images": 8, "flip": 10.0, "uniform": 0.05}, {"flip": 10.0, "uniform": 0.05}),
+    ({"images": 8, "flip": "10", "uniform": True, "delta": -1.0, "other": 3.0}, {}),
+    ({"images": 8, "flip": float("nan"), "uniform": float("inf"), "delta": 1e300}, {}),
+    ([1.0, 2.0], {}),
+    ("<b>", {}),
+    (None, {}),
+])  # fmt: skip
+def test_marks_are_what_a_checkpoint_says_where_it_says_numbers(said, shown):
+    model = toy(double=False)
+    model.spec = replace(model.spec, metrics={"breaking": said})
+    analysis = look_at(model, images(1, double=False))
+    assert panel.describe(analysis, 0, "cam")["breaks"] == shown
 
 
 def golden(page, analysis, k, method, kinds):

@@ -202,3 +202,4 @@ def test_the_sample_set_is_trained_by_the_real_command(visit, child):
     text = compared(page)
     assert "sample · " in text
     assert "Sigmoid branch" in text
+    assert page.locator("#compare .marks").is_visible()

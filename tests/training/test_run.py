@@ -15,6 +15,8 @@ from paths import ROOT
 from PIL import Image
 from toys import coloured, counted, refusal, small_model
 
+from bsoftmax.cams.breaking import breaking
+from bsoftmax.cams.view import View
 from bsoftmax.cli.main import main
 from bsoftmax.data.sets import ImageSet, read_splits
 from bsoftmax.images.read import read_rgb
@@ -25,7 +27,6 @@ from bsoftmax.training import run as run_module
 from bsoftmax.training.finetuning import FinetuneConfig
 from bsoftmax.training.job import TrainRun
 from bsoftmax.training.loop import BranchConfig, ProbeConfig
-from bsoftmax.training.validation import confusion
 
 CLASSES = ("blue", "green", "red")
 
@@ -102,8 +103,15 @@ def test_the_report_lists_every_image_with_both_answers(job, tmp_path):
         assert found["recalled"]["sigmoid"][k] == pytest.approx(100 * above)
 
 
-def test_confusion_counts_rows_as_truth():
-    assert confusion(torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0]), 2) == [[0, 2], [1, 0]]
+def test_the_file_says_which_shifts_its_boxes_survive(job, tmp_path):
+    done = told(job)[-1]
+    model, (_, val) = DualBranch.load(job.out), read_splits(tmp_path / "data")
+    views = [View(model, model.preprocess(read_rgb(path))) for path in val.paths]
+    found = model.spec.metrics["breaking"]
+    assert found == done["metrics"]["breaking"] == breaking(views, "cam")
+    assert found["images"] == 12
+    assert "flip" in found
+    assert f"strongest {found['flip']:.0f} % of positive weights" in job.out.with_suffix(".md").read_text()
 
 
 def test_a_second_run_computes_no_feature_twice_and_gives_the_same_file(job, tmp_path, monkeypatch):
@@ -113,7 +121,8 @@ def test_a_second_run_computes_no_feature_twice_and_gives_the_same_file(job, tmp
     again = replace(job, out=tmp_path / "again.safetensors")
     with counted(opened) as calls:
         told(again)
-    assert calls == [4, 4]  # the proof that nothing moved: four images before and after
+    # the proof that nothing moved, four images before and after; then the boxes of the 12 validation images
+    assert calls == [4, 4] + [1] * 12
     (tensors, meta), (same, said) = (checkpoints.read(path) for path in (job.out, again.out))
     assert checkpoints.tensor_hash(tensors) == checkpoints.tensor_hash(same)
     assert meta == said
@@ -139,7 +148,11 @@ def test_the_last_stage_can_be_tuned_with_the_softmax_head(job, trunk):
     events = told(fine)
     stages = [e["stage"] for e in events if e["event"] == "stage"]
     assert stages == ["data", "softmax", "features", "branch", "measure", "save"]
-    assert list(dict.fromkeys(e["stage"] for e in events if e["event"] == "progress")) == ["softmax", "features"]
+    assert list(dict.fromkeys(e["stage"] for e in events if e["event"] == "progress")) == [
+        "softmax",
+        "features",
+        "measure",
+    ]
     before, after = (DualBranch.load(path).state_dict() for path in (trunk, job.out))
     moved = {k.split(".")[2] for k in before if k.startswith("trunk.") and not torch.equal(before[k], after[k])}
     assert moved == {"layer4"}

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from toys import images, toy
 
+from bsoftmax.cams.breaking import backdrop, breaking, broken_at, sliders
 from bsoftmax.cams.distortions import box_iou
 from bsoftmax.cams.effects import box_of_map, distort
 from bsoftmax.cams.methods import class_map
 from bsoftmax.cams.view import View
-from bsoftmax.gauge.breaking import backdrop, breaking, broken_at, sliders
 
 
 def test_the_first_broken_value_is_broken_and_none_before_it():
@@ -33,5 +33,5 @@ def test_the_backdrop_is_bright_where_the_map_is_not():
 def test_the_median_is_over_images_and_half_must_break(monkeypatch):
     view = View(toy(), images(1))
     each = iter([{"flip": 2.0, "delta": np.inf}, {"flip": 8.0, "delta": 1.0}, {"flip": 6.0, "delta": np.inf}])
-    monkeypatch.setattr("bsoftmax.gauge.breaking.broken_at", lambda *_: next(each))
+    monkeypatch.setattr("bsoftmax.cams.breaking.broken_at", lambda *_: next(each))
     assert breaking([view] * 3, "cam") == {"images": 3, "flip": 6.0}

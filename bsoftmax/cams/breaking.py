@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cams.distortions import box_iou
-from ..cams.effects import Distortion, box_of_map, classifiers
-from ..cams.methods import class_map
-from ..cams.view import View
 from ..models.heads import is_gap_linear, last_linear
+from .distortions import box_iou
+from .effects import Distortion, box_of_map, classifiers
+from .methods import class_map
+from .view import View
 
 IMAGES = 64
+SLIDERS = ("flip", "uniform", "delta")  # of the page, by the name of their part of a Distortion
 SHARES = np.geomspace(1 / 16, 64, 31)  # of the class's root mean square weight
 PERCENTS = tuple(range(2, 101, 2))
 
