@@ -28,6 +28,11 @@ SECONDS = 120  # a mutant that takes longer is killed: it may never end
 TESTS = {  # module -> the test files that are to kill its mutants, the quickest first
     "bsoftmax.cams.methods": ("tests/cams/test_methods.py",),
     "bsoftmax.cams.distortions": ("tests/cams/test_distortions.py",),
+    "bsoftmax.cams.breaking": ("tests/cams/test_breaking.py",),
+    "bsoftmax.cams.channels": ("tests/cams/test_more_methods.py",),
+    "bsoftmax.cams.attention": ("tests/cams/test_more_methods.py",),
+    "bsoftmax.cams.rise": ("tests/cams/test_more_methods.py",),
+    "bsoftmax.cams.relevance": ("tests/cams/test_pixels.py",),
     "bsoftmax.models.losses": ("tests/models/test_losses.py",),
     "bsoftmax.evaluation.metrics": ("tests/evaluation/test_metrics.py",),
     "bsoftmax.evaluation.fidelity": ("tests/evaluation/test_fidelity.py",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,15 @@ from ..components.inputs import endpoint, error_notices
 from ..server.schemas import Chosen
 
 
+@dataclass(frozen=True)
+class Added:
+    """The kinds of methods ("slow", "more") that a visitor added to the grid of a picture and class."""
+
+    picture: str
+    class_number: int
+    kinds: frozenset[str]
+
+
 class GridHandlers(Handlers):
     """Event handlers of the grid."""
 
@@ -28,28 +38,32 @@ class GridHandlers(Handlers):
 
     @error_notices
     def overview_slow(
-        self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None = None,
-        progress: gr.Progress = gr.Progress(),
-    ) -> MapData:  # fmt: skip
+        self, photo: str | None, model: str, chosen: Chosen, added: Added | None,
+        request: gr.Request | None = None, progress: gr.Progress = gr.Progress(),
+    ) -> tuple[MapData, Added]:  # fmt: skip
         """The same with the slow CAM methods, which run the trunk once a channel."""
-        return self._added(photo, model, chosen, request, progress, slow=True)
+        return self._with("slow", photo, model, chosen, added, request, progress)
 
     @error_notices
     def overview_more(
-        self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None = None,
-        progress: gr.Progress = gr.Progress(),
-    ) -> MapData:  # fmt: skip
+        self, photo: str | None, model: str, chosen: Chosen, added: Added | None,
+        request: gr.Request | None = None, progress: gr.Progress = gr.Progress(),
+    ) -> tuple[MapData, Added]:  # fmt: skip
         """The same with more methods below it: of attention, of random masks, at pixels."""
-        return self._added(photo, model, chosen, request, progress, more=True)
+        return self._with("more", photo, model, chosen, added, request, progress)
 
-    def _added(
-        self, photo: str | None, model: str, chosen: Chosen, request: gr.Request | None, progress: gr.Progress,
-        slow: bool = False, more: bool = False,
-    ) -> MapData:  # fmt: skip
+    def _with(
+        self, kind: str, photo: str | None, model: str, chosen: Chosen, added: Added | None,
+        request: gr.Request | None, progress: gr.Progress,
+    ) -> tuple[MapData, Added]:  # fmt: skip
+        """The grid with methods of a kind, and those that were added before for the same picture and class."""
         analysis, k = self.explained(photo, model, chosen)
-        waits = any(analysis.takes_seconds(method) for method in analysis.methods if METHODS[method].more == more)
-        work = lambda tick: overview(analysis, k, slow, tick, more)  # noqa: E731
-        return to_browser(analysis, self.computed(work, waits, request, progress))
+        same = added and (added.picture, added.class_number) == (analysis.key, k)
+        kinds = {kind, *(added.kinds if added and same else ())}
+        asked = [m for m in analysis.methods if ("more" if METHODS[m].more else "slow") in kinds]
+        work = lambda tick: overview(analysis, k, "slow" in kinds, tick, "more" in kinds)  # noqa: E731
+        made = self.computed(work, any(map(analysis.takes_seconds, asked)), request, progress)
+        return to_browser(analysis, made), Added(analysis.key, k, frozenset(kinds))
 
     @error_notices
     def pick(self, photo: str | None, model: str, chosen: Chosen, event: gr.EventData) -> tuple[Any, Any, Any]:
@@ -70,13 +84,14 @@ def build(page: Page) -> None:
         slow = gr.Button("Add the slow methods (one pass for every channel)", size="sm", elem_id="add-slow")
         more = gr.Button("Add more methods (a few minutes)", size="sm", elem_id="add-more")
         stop = gr.Button("Stop", size="sm", variant="stop", visible=False, elem_id="stop-overview")
+    added = gr.State(None)
     seen = [controls.photo, controls.model, controls.chosen]
     page.tab.select(handlers.overview, seen, grid, **endpoint("overview"), show_progress="hidden", concurrency_limit=4)
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     for button, handler in ((slow, handlers.overview_slow), (more, handlers.overview_more)):
         button.click(lambda: gr.Button(visible=True), None, stop, **quiet)
-        added = button.click(handler, seen, grid, **endpoint(handler.__name__), concurrency_limit=8)
-        for ended in (added.success, added.failure):
+        done = button.click(handler, [*seen, added], [grid, added], **endpoint(handler.__name__), concurrency_limit=8)
+        for ended in (done.success, done.failure):
             ended(lambda: gr.Button(visible=False), None, stop, **quiet)
     stop.click(handlers.stop_slow, None, None, **quiet | endpoint("stop_slow"))
     grid.pick(handlers.pick, seen, [page.tabs, controls.method, controls.canvas], api_visibility="private")

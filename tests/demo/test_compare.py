@@ -21,6 +21,7 @@ from demo.compare import handlers
 from demo.compare.handlers import Handlers, ticker, to_browser
 from demo.compare.present import method_choices, overview, present
 from demo.distort import panel
+from demo.methods.tab import GridHandlers
 from demo.server.session import Analysis, Session, Store
 
 # ---- the session -------------------------------------------------------------------------------------------------
@@ -189,6 +190,29 @@ def test_the_menu_has_every_method_that_suits_a_model_and_a_sentence_where_its_p
     assert "smoothgrad" not in small.methods
     with pytest.raises(ValueError, match=r"pip install 'bsoftmax\[captum\]'"):
         present(small, 1, "smoothgrad")
+
+
+def test_what_was_added_to_the_grid_stays_when_more_is_added_to_the_same_class(session, small, monkeypatch):
+    for module, name in ((rise, "MASKS"), (pixels, "STEPS"), (channels, "STEPS")):
+        monkeypatch.setattr(module, name, 4)
+    handlers, shown = GridHandlers(session), {"k": 1}
+    fresh = look_at(small.model, small.view.x)  # nothing of it is kept yet
+    monkeypatch.setattr(handlers, "explained", lambda *_: (fresh, shown["k"]))
+
+    def asked(handler, added):
+        data, added = handler(None, "toy", "dog", added)
+        rows = {row["method"]: row["cells"][0]["map"] for row in data.info["rows"]}
+        return rows["scorecam"] is not None, "rise" in rows, added
+
+    *has, added = asked(handlers.overview_slow, None)
+    assert has == [True, False]
+    *has, both = asked(handlers.overview_more, added)
+    assert has == [True, True]
+    *has, _ = asked(handlers.overview_slow, both)
+    assert has == [True, True]
+    shown["k"] = 0  # of another class nothing was added yet
+    *has, _ = asked(handlers.overview_slow, both)
+    assert has == [True, False]
 
 
 def test_the_grid_has_the_other_methods_when_they_are_asked_for(small, monkeypatch):
