@@ -120,7 +120,7 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
 def sign_changes(a: Tensor, b: Tensor) -> float:
     """Share of positions whose strict sign differs between two maps."""
-    return float((a * b < 0).double().mean())
+    return float((a.sign() * b.sign() < 0).double().mean())
 
 
 def box_iou(a: tuple[int, int, int, int] | None, b: tuple[int, int, int, int] | None) -> float:

@@ -140,6 +140,11 @@ def test_measures_are_those_of_the_reference(seed):
     assert distortions.box_iou(*boxes) == pytest.approx(ref.iou(*boxes))
 
 
+def test_zero_has_no_sign_to_change_and_tiny_numbers_have():
+    a, b = torch.tensor([-1.0, 1.0, -1e-30, 2.0]), torch.tensor([0.0, 0.0, 1e-30, 3.0])
+    assert distortions.sign_changes(a, b) == distortions.sign_changes(b, a) == 0.25
+
+
 def test_measures_at_the_edges():
     assert distortions.ranks(torch.tensor([3.0, 1.0, 1.0, 2.0])).tolist() == [3, 0.5, 0.5, 2]
     assert np.isnan(distortions.spearman(torch.zeros(2, 2), torch.rand(2, 2)))
