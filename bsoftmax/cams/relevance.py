@@ -6,7 +6,7 @@ captum's DeepLIFT hangs hooks on modules while it runs: here on those of a copy,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -23,20 +23,17 @@ LINEAR = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool
 SHARED = (*LINEAR, nn.MaxPool2d, nn.ReLU, nn.ReLU6, nn.ELU, nn.LeakyReLU, nn.Tanh)
 
 
-def no_rule(*rules: type[nn.Module]) -> Callable[[DualBranch], str | None]:
-    """The function that says why a method with rules for such layers cannot be used with a model, or None."""
-
-    def reason(model: DualBranch) -> str | None:
-        leaves = (m for part in (model.trunk, model.neck, model.softmax) for m in part.modules() if not [*m.children()])
-        kinds = {type(m): m for m in leaves if type(m).__module__.startswith("torch.nn")}
-        odd = next((kind.__name__ for kind, leaf in kinds.items() if not isinstance(leaf, rules)), None)
-        sentence = f"{{method}} has no rule for {odd}, which this network uses: take Integrated Gradients."
-        return sentence if odd else None
-
-    return reason
+def no_rule(rules: tuple[type[nn.Module], ...], model: DualBranch) -> str | None:
+    """Why a method that has rules for these layers alone cannot be used with a model, in one sentence, or None."""
+    leaves = (m for part in (model.trunk, model.neck, model.softmax) for m in part.modules() if not [*m.children()])
+    kinds = {type(m): m for m in leaves if type(m).__module__.startswith("torch.nn")}
+    odd = next((kind.__name__ for kind, leaf in kinds.items() if not isinstance(leaf, rules)), None)
+    sentence = f"{{method}} has no rule for {odd}, which this network uses: take Integrated Gradients."
+    return sentence if odd else None
 
 
-no_deeplift, no_lrp = no_rule(*SHARED, nn.Sigmoid, nn.Softplus), no_rule(*SHARED, nn.GELU, nn.SiLU)
+no_deeplift = partial(no_rule, (*SHARED, nn.Sigmoid, nn.Softplus))
+no_lrp = partial(no_rule, (*SHARED, nn.GELU, nn.SiLU))
 
 
 class _Row(nn.Module):

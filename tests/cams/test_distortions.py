@@ -140,6 +140,11 @@ def test_measures_are_those_of_the_reference(seed):
     assert distortions.box_iou(*boxes) == pytest.approx(ref.iou(*boxes))
 
 
+def test_boxes_beside_each_other_share_nothing():
+    for a, b in (((0, 0, 1, 1), (2, 0, 3, 1)), ((0, 0, 1, 1), (0, 5, 1, 6)), ((0, 0, 1, 1), (5, 5, 9, 9))):
+        assert distortions.box_iou(a, b) == distortions.box_iou(b, a) == 0
+
+
 def test_zero_has_no_sign_to_change_and_tiny_numbers_have():
     a, b = torch.tensor([-1.0, 1.0, -1e-30, 2.0]), torch.tensor([0.0, 0.0, 1e-30, 3.0])
     assert distortions.sign_changes(a, b) == distortions.sign_changes(b, a) == 0.25

@@ -1,7 +1,6 @@
 """LIFT-CAM, Opti-CAM, RISE, attention rollout and TS-CAM against slow loops, captum and timm's own attention."""
 
 import copy
-from functools import cache
 
 import numpy as np
 import pytest
@@ -10,18 +9,13 @@ import reference_methods as more
 import torch
 import torch.nn.functional as nnf
 from looks_made import K, close, model_of
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
-from toys import C, N, counted, images, refusal, shake, toy
+from toys import C, N, counted, images, refusal, toy
 
 from bsoftmax.cams import METHODS, View, class_map, explain, pixels, rise, unavailable, weigh
 from bsoftmax.cams.effects import Distortion, distort, tolerance
 from bsoftmax.cams.methods import quick_to_follow
 from bsoftmax.cams.sources import SOURCES
-from bsoftmax.models import surgery
-from bsoftmax.models.backbones import Parts, Preprocessing
-from bsoftmax.models.dual_branch import DualBranch
-from bsoftmax.models.spec import Spec
 
 CLASSES = tuple("abcde")
 
@@ -137,6 +131,38 @@ def test_the_masks_of_rise_are_shifted_grids():
     assert abs(rise.RandomMasks(640).part(0, 0, (28, 28)).mean() - 0.5) < 0.05
 
 
+def test_other_seeds_give_other_masks_and_the_cells_are_those_of_the_paper():
+    masks = rise.RandomMasks(3, seed=5)
+    assert masks.cells == 7
+    for n in range(3):
+        grid = torch.rand(7, 7, generator=torch.Generator().manual_seed(5 * 1048576 + n)) < 0.5
+        fine = ref.bilinear(grid.double().numpy(), (16, 16))  # of 8 cells of 2 pixels, some 12 from either end
+        assert any(np.allclose(masks.mask(n, (12, 12))[0], fine[y : y + 12, x : x + 12], atol=1e-6)
+                   for y in (0, 1) for x in (0, 1))  # fmt: skip
+
+
+def test_rise_of_wide_images_is_the_weighted_mean_of_its_masks():
+    model, x = model_of("gap"), torch.randn(3, 3, 24, 36, generator=torch.Generator().manual_seed(3)).double()
+    M = rise.RandomMasks(rise.MASKS).part(0, 0, (24, 36))[:, 0].double()
+    S = explain(model, x, 2, "rise", "softmax")
+    assert S.shape == (3, 24, 36)
+    for b in range(3):
+        p = model(x[b] * M[:, None])["softmax"].softmax(1)[:, 2]
+        close(S[b], sum(p_i * M_i for p_i, M_i in zip(p, M)) / M.sum(0), 1e-6)
+
+
+def test_rise_of_another_head_is_not_that_which_is_kept_of_the_models_own():
+    model, other, third = (toy("gap", seed=seed) for seed in (0, 4, 5))
+    view, theirs = View(model, images()), View(model, images())
+    own = class_map(view.evidence("softmax", K), "rise")
+    given = class_map(view.evidence("softmax", K, other.softmax), "rise")
+    assert not torch.allclose(own, given)
+    close(given, class_map(theirs.evidence("softmax", K, other.softmax), "rise"))
+    assert not torch.allclose(class_map(view.evidence("softmax", K, third.softmax), "rise"), given)
+    assert torch.equal(class_map(view.evidence("softmax", K), "rise"), own)
+    assert not torch.allclose(class_map(theirs.evidence("softmax", K), "rise"), given)
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_rise_agrees_with_the_loops(source):
     model, x = model_of("mlp"), images()
@@ -170,79 +196,6 @@ def test_all_heads_and_classes_share_the_passes_of_rise_which_go_on_after_a_stop
     assert calls == [2, 4, 3, 4, 3]
     assert seen == [(4, 14), (7, 14), (11, 14), (14, 14)]
     assert view.has("rise")
-
-
-# --- attention ------------------------------------------------------------------------------------------------------
-
-
-@cache
-def transformer(prefix):
-    """A small vision transformer as timm makes it, and cut in two."""
-    torch.manual_seed(0)
-    sizes = {"img_size": (24, 30), "patch_size": 6, "embed_dim": 12, "depth": 3, "num_heads": 3, "num_classes": C}
-    net = shake(VisionTransformer(**sizes, reg_tokens=prefix - 1, init_values=0.5, qk_norm=True)).double().eval()
-    pieces = surgery.generic(copy.deepcopy(net))
-    look = Preprocessing(24, (0.5,) * 3, (0.5,) * 3)
-    model = DualBranch(Parts(*pieces[:3], look, pieces.layer, CLASSES), Spec("vit", CLASSES, look, pieces.layer))
-    shake(model.add_branch(), 2).double()
-    return net, model.requires_grad_(False)
-
-
-def wide(batch=2):
-    return torch.randn(batch, 3, 24, 30, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-
-
-@torch.no_grad()
-def attentions(net, x):
-    """What timm's own blocks attend to, taken from them on the way: [B,T,T] for each block, the mean over heads."""
-    net, seen = copy.deepcopy(net), []
-    for block in net.blocks:
-        block.attn.fused_attn = False
-        block.attn.attn_drop.register_forward_hook(lambda _, given, out: seen.append(given[0].mean(1)))
-    net.forward_features(x)
-    return seen
-
-
-@pytest.mark.parametrize("prefix", [1, 3])
-def test_attention_rollout_agrees_with_the_loops(prefix):
-    net, model = transformer(prefix)
-    x, S = wide(), explain(model, wide(), 0, "rollout")
-    A = attentions(net, x)
-    assert S.shape == (2, 4, 5)
-    for b in range(2):
-        close(S[b].flatten(), more.rollout([a[b].numpy() for a in A])[0, prefix:])
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_ts_cam_is_the_mean_attention_times_what_the_head_reads_in_each_patch(source):
-    net, model = transformer(3)
-    x, S = wide(), explain(model, wide(), K, "tscam", source)
-    with torch.no_grad():
-        h = net.forward_head(net.forward_features(x)[:, 3:].reshape(-1, 1, 12), pre_logits=True)
-        z = model.classifier(SOURCES[source].branch)(h).reshape(2, 20, C)
-    for b in range(2):
-        a = ref.gap(np.stack([A[b, 0, 3:].numpy() for A in attentions(net, x)]).T)  # the mean over blocks
-        close(S[b].flatten(), a * [ref.SCORES[source](row.tolist(), int(K[b])) for row in z[b]])
-
-
-def test_the_methods_of_attention_share_one_more_pass_and_leave_no_trace():
-    _, model = transformer(1)
-    parts = [(name, id(m)) for name, m in model.named_modules()]
-    view, blocks, ran = View(model, wide()), model.trunk.net.blocks, []
-    forward = blocks[0].forward
-    blocks[0].forward = lambda x: ran.append(len(x)) or forward(x)
-    maps = [class_map(view.evidence(s, k), m) for m in ("rollout", "tscam") for s in SOURCES for k in (0, 1)]
-    del blocks[0].forward
-    assert ran == [2]
-    assert all(torch.equal(S, maps[0]) for S in maps[:8])  # knows no class and no head
-    assert not torch.allclose(maps[8], maps[9])
-    assert [(name, id(m)) for name, m in model.named_modules()] == parts
-    close(explain(model, wide()[1:], 1, "tscam", "softmax")[0], maps[9][1])
-
-
-def test_attention_is_read_in_no_other_network():
-    for key in ("rollout", "tscam"):
-        assert "reads a class token" in refusal(lambda key=key: explain(model_of("token"), images(), 0, key))
 
 
 def test_results_of_methods_that_share_nothing_are_kept_up_to_a_limit(monkeypatch):

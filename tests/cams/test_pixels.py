@@ -1,6 +1,7 @@
 """Attributions at pixels against captum called directly, numeric gradients and the sums that they must have."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from looks_made import K, close, model_of
 from torch import nn
 from toys import C, N, images, refusal, shake, toy
 
-from bsoftmax.cams import METHODS, View, class_map, explain, pixels
+from bsoftmax.cams import METHODS, View, class_map, explain, pixels, relevance
 from bsoftmax.cams.copies import UnsuitedError
 from bsoftmax.cams.sources import SOURCES
 from bsoftmax.models.zoo import from_module
@@ -112,6 +113,31 @@ def test_deep_lift_agrees_with_captum():
     model, x = model_of("gap"), images()
     expected = DeepLift(Whole(model)).attribute(x.clone(), torch.zeros_like(x), target=K).sum(1)
     close(explain(model, x, K, "deeplift", "softmax"), expected)
+
+
+def test_deep_lift_is_refused_where_it_misses_the_score_by_more_than_a_share_of_it(monkeypatch):
+    model, x, signs = model_of("token"), images(1), set()
+    for k in range(C):
+        monkeypatch.setattr(relevance, "CLOSE", math.inf)
+        found = explain(model, x, k, "deeplift", "softmax").sum()
+        apart = model(x)["softmax"][0, k] - model(torch.zeros_like(x))["softmax"][0, k]
+        missed = float((found - apart).abs() / apart.abs())
+        signs.add((bool(found > apart), bool(apart > 0)))
+        monkeypatch.setattr(relevance, "CLOSE", 1.001 * missed)
+        explain(model, x, k, "deeplift", "softmax")
+        monkeypatch.setattr(relevance, "CLOSE", 0.999 * missed)
+        assert "add up" in refusal(lambda k=k: explain(model, x, k, "deeplift", "softmax"), UnsuitedError)
+    assert len(signs) > 2, signs  # above and below, of scores that rise and fall
+
+
+def test_relevance_of_three_images_is_that_of_each_and_is_told_image_by_image():
+    model, x = model_of("gap"), images(3)
+    for method, steps in (("deeplift", [(0, 3), (1, 3), (2, 3)]), ("lrp", [(0, 1)])):
+        told = []
+        S = class_map(View(model, x).evidence("softmax", 2), method, tick=lambda *at, told=told: told.append(at))
+        assert told == steps
+        for b in range(3):
+            close(S[b], explain(model, x[b : b + 1], 2, method, "softmax")[0])
 
 
 def test_lrp_agrees_with_captum_and_is_the_image_times_its_gradient_in_a_network_of_relus():
