@@ -30,7 +30,11 @@ TESTS = {  # module -> the test files that are to kill its mutants, the quickest
     "bsoftmax.cams.methods": ("tests/cams/test_methods.py", "tests/cams/test_more_methods.py"),
     "bsoftmax.cams.distortions": ("tests/cams/test_distortions.py",),
     "bsoftmax.cams.breaking": ("tests/cams/test_breaking.py",),
-    "bsoftmax.cams.channels": ("tests/cams/test_channels.py", "tests/cams/test_more_methods.py"),
+    "bsoftmax.cams.channels": (
+        "tests/cams/test_channels.py",
+        "tests/cams/test_methods.py",
+        "tests/cams/test_more_methods.py",
+    ),
     "bsoftmax.cams.attention": ("tests/cams/test_attention.py",),
     "bsoftmax.cams.rise": ("tests/cams/test_more_methods.py",),
     "bsoftmax.cams.relevance": ("tests/cams/test_pixels.py",),
@@ -58,22 +62,17 @@ NAMES = {
 # module, the line without its indentation, what was changed -> why no test can tell it
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
-        "bsoftmax.cams.methods",
-        "v: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]",
-        "False -> True",
-    ): "The first singular vector is the same with the others behind it or without.",
-    (
-        "bsoftmax.cams.methods",
+        "bsoftmax.cams.channels",
         'correlation = torch.einsum("bpn,bn,bp->b", rows, v, rows.sum(2))',
         "sum -> mean",
     ): "Only the sign of the correlation is used, and N is positive.",
     (
-        "bsoftmax.cams.methods",
+        "bsoftmax.cams.channels",
         "return (v * torch.where(correlation < 0, -1.0, 1.0)[:, None])[:, :, None, None]",
         "Mult -> Div",
     ): "Divided by 1 or -1 is multiplied by it.",
     (
-        "bsoftmax.cams.methods",
+        "bsoftmax.cams.channels",
         "return (v * torch.where(correlation < 0, -1.0, 1.0)[:, None])[:, :, None, None]",
         "Lt -> LtE",
     ): "A correlation of exactly 0 says nothing of the sign of a singular vector.",
@@ -157,6 +156,41 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "(u.grad,) = torch.autograd.grad(-scores.sum(), u)",
         "sum -> mean",
     ): "Adam divides a gradient by its own size.",
+    (
+        "bsoftmax.cams.channels",
+        "few = rows.shape[1] < rows.shape[2]",
+        "Lt -> LtE",
+    ): "Of a square matrix either Gram matrix does.",
+    (
+        "bsoftmax.cams.attention",
+        "identity = torch.eye(attentions[0].shape[2]).to(attentions[0])",
+        "0 -> 1",
+    ): "All blocks have as many tokens, and one type.",
+    (
+        "bsoftmax.cams.attention",
+        "R = identity.expand_as(attentions[0])",
+        "0 -> 1",
+    ): "All blocks have as many tokens.",
+    (
+        "bsoftmax.cams.attention",
+        "if neck.read > 1:  # the heads of the class and the distillation token both read the patch",
+        "Gt -> GtE",
+    ): "Behind its norm, a token that is read alone is h as it is.",
+    (
+        "bsoftmax.cams.attention",
+        "return cast(Tensor, x.repeat(1, 1, neck.read))",
+        "1 -> 2",
+    ): "Repeated images are more than there are classes to explain, and are left out.",
+    (
+        "bsoftmax.cams.attention",
+        "h = neck.net.forward_head(x.flatten(0, 1)[:, None], pre_logits=True)",
+        "True -> False",
+    ): "The network was cut: its own last layer does nothing.",
+    (
+        "bsoftmax.cams.relevance",
+        "if (found.sum() - apart[b]).abs() > CLOSE * apart[b].abs():",
+        "Gt -> GtE",
+    ): "Only contributions that miss by exactly that share would tell.",
     (
         "bsoftmax.cams.rise",
         "MASKS = 1000  # for each image; the paper has 4000 to 8000, which takes minutes on a CPU",

@@ -72,18 +72,6 @@ def ablationcam(ablated: Tensor, score: Tensor) -> Tensor:
     return ((y - ablated) / y.abs().clamp(min=EPS))[:, :, None, None]
 
 
-def eigencam(F: Tensor) -> Tensor:
-    """alpha = first right singular vector of F as [PQ,N], channels centred (Muhammad and Yeasin 2020): [B,N,1,1].
-
-    Of the two signs of a singular vector, the one with a positive correlation of map and total activation is chosen.
-    """
-    rows = F.flatten(2).transpose(1, 2)
-    rows = rows - rows.mean(1, keepdim=True)
-    v: Tensor = torch.linalg.svd(rows, full_matrices=False).Vh[:, 0]
-    correlation = torch.einsum("bpn,bn,bp->b", rows, v, rows.sum(2))
-    return (v * torch.where(correlation < 0, -1.0, 1.0)[:, None])[:, :, None, None]
-
-
 @dataclass(frozen=True)
 class Method:
     """A registry entry: `weights` takes the arguments that `needs` names and returns alpha, [B,N,1,1] or [B,N,P,Q].
@@ -142,7 +130,7 @@ METHODS: dict[str, Method] = {
         Method("layercam", "Layer-CAM", layercam, "gradient", "Jiang et al., TIP 2021", nonnegative=True),
         Method("hirescam", "HiRes-CAM", hirescam, "gradient", "Draelos and Carin, 2020"),
         Method("ablationcam", "Ablation-CAM", ablationcam, "ablated", "Ramaswamy and Desai, WACV 2020"),
-        Method("eigencam", "Eigen-CAM", eigencam, "features", "Muhammad 2020", class_free=True, centred=True,
+        Method("eigencam", "Eigen-CAM", channels.eigencam, "features", "Muhammad 2020", class_free=True, centred=True,
                shows="where the features vary most"),
         Method("scorecam", "Score-CAM", scorecam, "masked", "Wang et al., CVPRW 2020", slow=True, shares="channels",
                nonnegative=True),

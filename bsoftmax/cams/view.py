@@ -13,11 +13,12 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from ..models.dual_branch import DualBranch
-from ..models.heads import GlobalAveragePool
+from ..models.heads import GlobalAveragePool, is_gap_linear, last_linear
 from .sources import Source
 from .sources import find as find_source
 
 CHUNK = 32  # perturbed images or features in memory at once
+LOGITS = 2**20  # of features without a channel, in memory at once
 MOST_KEPT = 48  # results of methods that run the trunk for every class, source and head
 Tick = Callable[[int, int], None]  # progress callback: done, total
 
@@ -244,12 +245,16 @@ class Evidence:
 
     @torch.no_grad()
     def ablated_scores(self, tick: Tick | None = None) -> Tensor:
-        """Scores [B,N] with each channel of F set to zero in turn."""
+        """Scores [B,N] with each channel of F set to zero in turn: y - w_i h_i where they are linear in h."""
+        if is_gap_linear(self.view.model.neck, self.classifier) and self.source.linear:
+            return self.score[:, None] - self.G.sum((2, 3)) * self.view.h
         B, N = self.F.shape[:2]
-        rows = []
+        rows, chunk = [], CHUNK
+        if is_gap_linear(self.view.model.neck, self.classifier):  # no layer runs again
+            chunk = max(CHUNK, LOGITS // self.logits.shape[1])
         for b in range(B):
-            for start in range(0, N, CHUNK):
-                logits = self._logits_without(b, slice(start, start + CHUNK))
+            for start in range(0, N, chunk):
+                logits = self._logits_without(b, slice(start, start + chunk))
                 rows.append(self.source.score(logits, self.k[b].expand(len(logits))))
                 if tick:
                     tick(b * N + start + len(logits), B * N)
@@ -257,9 +262,9 @@ class Evidence:
 
     def _logits_without(self, b: int, channels: slice) -> Tensor:
         """Logits [n,C] of image b, each with one of the channels of F set to zero; y - w_i h_i for a linear head."""
-        if isinstance(self.view.model.neck, GlobalAveragePool) and type(self.classifier) is nn.Linear:
-            h = self.view.h[b]
-            logits: Tensor = self.classifier(h) - (self.classifier.weight[:, channels] * h[channels]).T
+        if is_gap_linear(self.view.model.neck, self.classifier):
+            h, weight = self.view.h[b], last_linear(self.classifier).weight
+            logits: Tensor = self.classifier(h) - (weight[:, channels] * h[channels]).T
         else:
             logits = self.classifier(self.view.without_channel(b, channels))
         return logits

@@ -49,6 +49,8 @@ def serve(options: Serving | None = None) -> None:
     mcp = options.mcp or os.environ.get("GRADIO_MCP_SERVER", "").strip().lower() == "true"
     if mcp:
         check_mcp()
+    # gradio counts all past events anew after each one, with pandas, for a page of its own that is not served here
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
     session = Session(menu(options))
     write_into_one_folder()
     gradio.mcp.DEFAULT_TEMP_DIR = get_upload_folder()  # read when gradio was imported, before that folder was there

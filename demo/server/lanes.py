@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -29,6 +30,33 @@ class Ticket:
 
     owner: str | None
     stopped: bool = False
+
+
+class Turns:
+    """At most so many threads at once, in the order in which they came.
+
+    A semaphore of Python's lets threads that have just come pass those that wait.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free, self._lock = count, threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Event()
+            self._waiting.append(turn)
+        turn.wait()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()  # the place is handed on, and nobody comes between
+            else:
+                self._free += 1
 
 
 class SlowLane:

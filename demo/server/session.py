@@ -23,7 +23,7 @@ from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
-from .lanes import SlowLane
+from .lanes import SlowLane, Turns
 from .ownership import Ownership, current_session
 from .trunks import TrunkLane
 from .user_models import UserModels, is_user_model
@@ -33,7 +33,9 @@ SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and expor
 MAX_ANALYSES = 48  # photographs whose features are kept (about 5 MB each with the picture itself)
 MAX_ANALYSED_BYTES = 256e6  # of all these together: some networks have large features
 MAX_PHOTOGRAPHS = 10_000  # whose place on the disk is known, so that they can be analysed again
-QUICK = 4  # quick computations at once; more would only take turns
+DECODED = 2  # photographs at once: each takes memory for all its pixels
+QUICK = 2  # quick computations at once; more would only take turns, at Python's lock as at the processor
+REDRAWN = 4  # distortions at once
 MAX_MODELS = 4  # open at once
 
 T = TypeVar("T")
@@ -172,8 +174,9 @@ class Session:
         self._photographs: OrderedDict[str, tuple[str, str]] = OrderedDict()  # key -> path and model
         self._users = Ownership(self._forget)
         self.user_models = UserModels(removed=lambda token: self._analyses.drop(f"{token}|"))
-        self.trunks, self.slow, self.quick = TrunkLane(), SlowLane(), threading.BoundedSemaphore(QUICK)
-        self.redraws = threading.BoundedSemaphore(QUICK)
+        self.trunks, self.slow, self.quick = TrunkLane(), SlowLane(), Turns(QUICK)
+        self._decoding = Turns(DECODED)
+        self.redraws = threading.BoundedSemaphore(REDRAWN)
 
     def model_names(self) -> list[str]:
         """The models in everybody's menu."""
@@ -206,7 +209,7 @@ class Session:
         self._users.use(key, current_session())
 
         def make() -> Analysis:
-            with self.quick:
+            with self._decoding:  # not among the quick computations: for their turn every photograph would wait twice
                 image = read_rgb(data, SHOWN_SIDE)
                 x = model.preprocess(image)
             label = self.user_models.get(model_name).label if is_user_model(model_name) else ""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -101,8 +103,8 @@ def faster(model: DualBranch) -> Callable[[Tensor], Features] | None:
     """What computes `model.features` within rounding in less time, from a folded copy of the trunk; None: nothing does.
 
     In eval mode w * x + b followed by (y - mean) / sqrt(var + eps) * gamma + beta is one convolution. The order of a
-    network's layers is guessed from the order of its parts, so the copy must give the same features of one random
-    image; where it does not, or nothing can be folded, the trunk is used as it is.
+    network's layers is guessed from the order of its parts, so the copy must give the same features of random images;
+    where it does not, or nothing can be folded, the trunk is used as it is.
     """
     if sum(p.numel() for p in model.trunk.parameters()) > MOST_PARAMETERS:
         return None
@@ -112,9 +114,39 @@ def faster(model: DualBranch) -> Callable[[Tensor], Features] | None:
             return None
         trunk = trunk.to(memory_format=torch.channels_last)
         run = torch.no_grad()(lambda x: trunk(x.contiguous(memory_format=torch.channels_last)))
-        return run if _same(run, model) else None
+        if not _same(run, model):
+            return None
     except Exception:  # networks of others: a faster copy is never worth a photograph
         LOG.exception("a trunk could not be folded")
+        return None
+    return _recorded(trunk, model) or run
+
+
+class _Features(nn.Module):
+    """A trunk's F without the tokens."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Features, self.trunk(x))[0]
+
+
+def _recorded(trunk: nn.Module, model: DualBranch) -> Callable[[Tensor], Features] | None:
+    """The trunk as one call that leaves Python to other threads; None where what it does depends on the images."""
+    side = model.spec.preprocessing.size
+    example = torch.zeros(1, 3, side, side, device=model.device).contiguous(memory_format=torch.channels_last)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter(
+                "ignore"
+            )  # sizes become constants, which `_same` notices; newer versions advise others
+            recorded = torch.jit.freeze(torch.jit.trace(_Features(trunk).eval(), example, check_trace=False))
+            run = torch.no_grad()(lambda x: (recorded(x.contiguous(memory_format=torch.channels_last)), None))
+            return run if _same(run, model) else None
+    except Exception:
+        LOG.debug("a trunk could not be recorded", exc_info=True)
         return None
 
 
@@ -131,8 +163,13 @@ def _fold(parent: nn.Module) -> int:
 
 
 def _same(run: Callable[[Tensor], Features], model: DualBranch) -> bool:
-    side = model.spec.preprocessing.size
-    x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(model.device)
+    """Whether the features of one image, and of a full batch, are those of the model."""
+    side, generator = model.spec.preprocessing.size, torch.Generator().manual_seed(0)
+    return all(_near(run, model, torch.randn(n, 3, side, side, generator=generator)) for n in (1, BATCH))
+
+
+def _near(run: Callable[[Tensor], Features], model: DualBranch, x: Tensor) -> bool:
+    x = x.to(model.device)
     (F, tokens), (expected, others) = run(x), model.features(x)
-    near = (F - expected).abs().max() <= CLOSE * expected.abs().max()
+    near = F.shape == expected.shape and (F - expected).abs().max() <= CLOSE * expected.abs().max()
     return bool(near) and tokens is others is None

@@ -1,12 +1,30 @@
-"""LIFT-CAM where a unit's input is the same with the image and without, and what Opti-CAM tells of its steps."""
+"""Eigen-CAM by either Gram matrix, LIFT-CAM of a unit whose input does not change, and Opti-CAM's steps."""
 
+import numpy as np
 import pytest
+import reference as ref
 import torch
-from looks_made import K, model_of
+from looks_made import K, close, model_of
 from torch import nn
 from toys import N, images
 
 from bsoftmax.cams import View, weigh
+from bsoftmax.cams.channels import eigencam
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 4), (12, 3, 4), (20, 3, 4)])
+@pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
+def test_eigen_cam_of_fewer_and_of_more_channels_than_positions(shape, scale):
+    F = np.random.default_rng(1).gamma(0.5, size=(2, *shape))
+    alpha = eigencam(torch.tensor(F * scale, dtype=torch.float32))[:, :, 0, 0]
+    for b in range(2):
+        close(alpha[b].double(), ref.eigencam(F[b]), 1e-5)
+
+
+def test_eigen_cam_of_an_even_image_is_nothing():
+    for count in (3, 9):
+        F = torch.ones(1, count, 2, 2)
+        assert not (eigencam(F) * (F - F.mean((2, 3), keepdim=True))).any()
 
 
 @pytest.mark.parametrize(("bias", "slope"), [(0.5, 1), (0.0, 0), (-0.5, 0)])

@@ -13,6 +13,7 @@ from torch import nn
 from toys import HEADS, C, N, images, shake, toy
 
 from bsoftmax.cams import methods as cam_methods
+from bsoftmax.cams.channels import eigencam
 from bsoftmax.cams.methods import METHODS, class_map, explain, identical_by_construction, unavailable
 from bsoftmax.cams.sources import SOURCES
 from bsoftmax.cams.view import View
@@ -125,7 +126,7 @@ def test_xgradcam_gives_a_channel_that_sums_to_zero_no_weight():
 def test_eigencam_does_not_depend_on_the_size_of_the_features():
     F = torch.tensor(np.random.default_rng(0).gamma(0.5, size=(3, N, 5, 4)))
     for factor in (1e-4, 1e4):
-        torch.testing.assert_close(cam_methods.eigencam(factor * F), cam_methods.eigencam(F))
+        torch.testing.assert_close(eigencam(factor * F), eigencam(F))
 
 
 def test_the_registry_says_what_is_slow_and_what_knows_no_class():

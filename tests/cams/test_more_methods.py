@@ -14,7 +14,7 @@ from toys import C, N, counted, images, refusal, toy
 
 from bsoftmax.cams import METHODS, View, class_map, explain, pixels, rise, unavailable, weigh
 from bsoftmax.cams.effects import Distortion, distort, tolerance
-from bsoftmax.cams.methods import quick_to_follow
+from bsoftmax.cams.methods import offered, quick_to_follow
 from bsoftmax.cams.sources import SOURCES
 
 CLASSES = tuple("abcde")
@@ -226,3 +226,12 @@ def test_weights_said_to_be_never_negative_are_not_and_others_may_be():
     kept = {key: weigh(view.evidence("softmax", K), key, False) for key in ("layercam", "scorecam", "opticam", "cam")}
     assert [key for key, alpha in kept.items() if (alpha >= 0).all()] == ["layercam", "scorecam", "opticam"]
     assert {key for key, method in METHODS.items() if method.nonnegative} == {"layercam", "scorecam", "opticam"}
+
+
+def test_what_is_offered_suits_the_model_and_what_is_slow_is_not_followed():
+    assert set(METHODS) - set(offered(toy())) == {"rollout", "tscam"}
+    assert not {"cam", "liftcam"} & set(offered(toy("token")))
+    assert METHODS["scorecam"].follows
+    assert quick_to_follow(toy(), "scorecam") == "cam"
+    assert quick_to_follow(toy("token"), "scorecam") == "gradcam"
+    assert quick_to_follow(toy("token"), "layercam") == "layercam"

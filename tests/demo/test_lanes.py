@@ -8,7 +8,7 @@ import time
 import pytest
 from toys import refusal
 
-from demo.server.lanes import NICENESS, SlowLane, StoppedError
+from demo.server.lanes import NICENESS, SlowLane, StoppedError, Turns
 
 
 class Work:
@@ -134,3 +134,36 @@ def test_it_works_at_low_priority_and_the_page_does_not():
     theirs = lane.run("anna", lambda tick: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
     assert theirs == max(mine, NICENESS)
     assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+
+
+def test_turns_are_taken_in_the_order_in_which_threads_came_and_no_more_at_once():
+    turns, went, go = Turns(2), [], [threading.Event() for _ in range(6)]
+
+    def take(n):
+        with turns:
+            went.append(n)
+            assert go[n].wait(20)
+
+    threads = []
+    for n in range(6):
+        threads.append(threading.Thread(target=take, args=(n,), daemon=True))
+        threads[-1].start()
+        until(lambda n=n: len(went) + len(turns._waiting) == n + 1)
+    assert went == [0, 1]
+    go[1].set()  # one place is free: the third comes, and no other
+    until(lambda: len(went) == 3)
+    assert len(turns._waiting) == 3
+    for each in go:
+        each.set()
+    for thread in threads:
+        thread.join(20)
+    assert went == [0, 1, 2, 3, 4, 5]
+    assert turns._free == 2
+
+
+def test_a_place_is_given_back_after_an_error():
+    turns = Turns(1)
+    for _ in range(3):
+        with pytest.raises(RuntimeError), turns:
+            raise RuntimeError
+    assert turns._free == 1

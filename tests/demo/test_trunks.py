@@ -158,6 +158,44 @@ def test_a_network_with_batchnorm_keeps_its_features_and_is_left_alone():
     assert model.frozen_hash() == before
 
 
+def test_it_is_recorded_as_one_call_for_batches_of_any_size():
+    model, x = small_model(("lion", "tench")), torch.randn(5, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+    run = faster(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Conv2d, "forward", lambda *_: pytest.fail("a layer was called from Python"))
+        found = [run(x[:n]) for n in range(1, 6)]
+    for n, (F, tokens) in enumerate(found, 1):
+        expected, _ = model.features(x[:n])
+        torch.testing.assert_close(F, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+        assert tokens is None
+
+
+class OfOne(nn.Module):
+    """A network that looks at the first image of a batch alone."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x[:1])
+
+
+def test_what_cannot_be_recorded_runs_layer_by_layer(monkeypatch):
+    model, x = small_model(("lion", "tench")), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+    expected, _ = model.features(x)
+
+    def refused(*_, **__):
+        raise RuntimeError("not of this version")
+
+    real = torch.jit.trace
+    kept = lambda net, x, **more: real(OfOne(net), x, **more)
+    for trace in (refused, kept):
+        monkeypatch.setattr(torch.jit, "trace", trace)
+        F, _ = faster(model)(x)
+        torch.testing.assert_close(F, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_what_has_no_batchnorm_or_is_large_is_not_copied(monkeypatch):
     assert faster(toy()) is None
     monkeypatch.setattr(trunks, "MOST_PARAMETERS", 10)
