@@ -116,10 +116,8 @@ class TrainingJob:
             self.emit({"event": "progress", "stage": self.current, "done": done, "total": total})
 
     def counted(self, items: Iterable[T], total: int) -> Iterator[T]:
-        """The items, with progress, until a stop."""
+        """The items, with progress; too few to be stopped, as the training is over."""
         for done, item in enumerate(items):
-            if self.stop():
-                return
             yield item
             self.tick(done + 1, total)
 

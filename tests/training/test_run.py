@@ -13,10 +13,8 @@ import pytest
 import torch
 from paths import ROOT
 from PIL import Image
-from toys import coloured, counted, refusal, small_model
+from toys import counted, refusal, small_model
 
-from bsoftmax.cams.breaking import breaking
-from bsoftmax.cams.view import View
 from bsoftmax.cli.main import main
 from bsoftmax.data.sets import ImageSet, read_splits
 from bsoftmax.images.read import read_rgb
@@ -25,27 +23,8 @@ from bsoftmax.models.dual_branch import DualBranch
 from bsoftmax.models.model_card import card, code_span
 from bsoftmax.training import run as run_module
 from bsoftmax.training.finetuning import FinetuneConfig
-from bsoftmax.training.job import TrainRun
-from bsoftmax.training.loop import BranchConfig, ProbeConfig
 
 CLASSES = ("blue", "green", "red")
-
-
-@pytest.fixture(scope="module")
-def trunk(tmp_path_factory):
-    """A model file for two classes nobody asks about: its trunk is what is used."""
-    path = tmp_path_factory.mktemp("trunk") / "trunk.safetensors"
-    small_model(("cat", "dog"), branch=False).save(path)
-    return path
-
-
-@pytest.fixture
-def job(trunk, tmp_path):
-    """A small run on three colours."""
-    data = coloured(tmp_path / "data", {"train": 8, "val": 4})
-    probe, branch = ProbeConfig(epochs=4, batch=8), BranchConfig(epochs=4, batch=8)
-    return TrainRun(str(data), tmp_path / "out.safetensors", tmp_path / "cache", str(trunk), probe=probe, branch=branch,
-                    command=("bsoftmax", "train", "data"))  # fmt: skip
 
 
 def told(run, **kwargs):
@@ -101,17 +80,6 @@ def test_the_report_lists_every_image_with_both_answers(job, tmp_path):
         above = np.mean([float(s["sigmoid"][0, k]) > 0 for s in mine])
         assert found["recalled"]["softmax"][k] == pytest.approx(100 * right)
         assert found["recalled"]["sigmoid"][k] == pytest.approx(100 * above)
-
-
-def test_the_file_says_which_shifts_its_boxes_survive(job, tmp_path):
-    done = told(job)[-1]
-    model, (_, val) = DualBranch.load(job.out), read_splits(tmp_path / "data")
-    views = [View(model, model.preprocess(read_rgb(path))) for path in val.paths]
-    found = model.spec.metrics["breaking"]
-    assert found == done["metrics"]["breaking"] == breaking(views, "cam")
-    assert found["images"] == 12
-    assert "flip" in found
-    assert f"strongest {found['flip']:.0f} % of positive weights" in job.out.with_suffix(".md").read_text()
 
 
 def test_a_second_run_computes_no_feature_twice_and_gives_the_same_file(job, tmp_path, monkeypatch):
