@@ -89,8 +89,8 @@ def test_a_second_run_computes_no_feature_twice_and_gives_the_same_file(job, tmp
     again = replace(job, out=tmp_path / "again.safetensors")
     with counted(opened) as calls:
         told(again)
-    # the proof that nothing moved, four images before and after; then the boxes of the 12 validation images
-    assert calls == [4, 4] + [1] * 12
+    # the proof that nothing moved, four images before and after; then the boxes of two (conftest) validation images
+    assert calls == [4, 4, 1, 1]
     (tensors, meta), (same, said) = (checkpoints.read(path) for path in (job.out, again.out))
     assert checkpoints.tensor_hash(tensors) == checkpoints.tensor_hash(same)
     assert meta == said
@@ -164,7 +164,8 @@ def test_folders_are_matched_by_name(folders, classes, labels, tmp_path):
     assert (matched and matched.labels) == labels
 
 
-def test_two_processes_make_the_file_of_one(job, tmp_path, torchrun):
+def test_two_processes_make_the_file_of_one(job, tmp_path, torchrun, monkeypatch):
+    monkeypatch.setattr("bsoftmax.training.run.JUDGED", 32)  # as in the other processes
     command = ["train", job.data, "--trunk", job.trunk, "--epochs", "3", "--probe-epochs", "2", "--cache"]
     one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
     assert main([*command, str(tmp_path / "c1"), "--out", str(one)]) == 0
@@ -178,7 +179,8 @@ def test_two_processes_make_the_file_of_one(job, tmp_path, torchrun):
     assert a.keys() == b.keys()
     for name, tensor in a.items():
         torch.testing.assert_close(tensor, b[name], rtol=0, atol=1e-4)
-    assert said["metrics"] == same["metrics"]
+    assert said["metrics"]["val"] == same["metrics"]["val"]
+    assert said["metrics"]["breaking"] == pytest.approx(same["metrics"]["breaking"], rel=1e-4)
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ def test_confusion_counts_rows_as_truth():
     assert confusion(torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0]), 2) == [[0, 2], [1, 0]]
 
 
-def test_the_file_says_which_shifts_its_boxes_survive(job, tmp_path):
+def test_the_file_says_which_shifts_its_boxes_survive(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("bsoftmax.training.run.JUDGED", 32)
     done = train(job)
     model, (_, val) = DualBranch.load(job.out), read_splits(tmp_path / "data")
     views = [View(model, model.preprocess(read_rgb(path))) for path in val.paths]
