@@ -144,7 +144,7 @@ def _recorded(trunk: nn.Module, model: DualBranch) -> Callable[[Tensor], Feature
             )  # sizes become constants, which `_same` notices; newer versions advise others
             recorded = torch.jit.freeze(torch.jit.trace(_Features(trunk).eval(), example, check_trace=False))
             run = torch.no_grad()(lambda x: (recorded(x.contiguous(memory_format=torch.channels_last)), None))
-            return run if _same(run, model) else None
+            return run if _same(run, model, (1, BATCH)) else None
     except Exception:
         LOG.debug("a trunk could not be recorded", exc_info=True)
         return None
@@ -162,10 +162,10 @@ def _fold(parent: nn.Module) -> int:
     return count
 
 
-def _same(run: Callable[[Tensor], Features], model: DualBranch) -> bool:
-    """Whether the features of one image, and of a full batch, are those of the model."""
+def _same(run: Callable[[Tensor], Features], model: DualBranch, sizes: tuple[int, ...] = (1,)) -> bool:
+    """Whether the features of random images, in batches of these sizes, are those of the model."""
     side, generator = model.spec.preprocessing.size, torch.Generator().manual_seed(0)
-    return all(_near(run, model, torch.randn(n, 3, side, side, generator=generator)) for n in (1, BATCH))
+    return all(_near(run, model, torch.randn(n, 3, side, side, generator=generator)) for n in sizes)
 
 
 def _near(run: Callable[[Tensor], Features], model: DualBranch, x: Tensor) -> bool:

@@ -150,9 +150,11 @@ def test_turns_are_taken_in_the_order_in_which_threads_came_and_no_more_at_once(
         threads[-1].start()
         until(lambda n=n: len(went) + len(turns._waiting) == n + 1)
     assert went == [0, 1]
-    go[1].set()  # one place is free: the third comes, and no other
-    until(lambda: len(went) == 3)
-    assert len(turns._waiting) == 3
+    for freed, count in ((1, 3), (0, 4), (2, 5), (4, 6)):  # a place is free: the next comes, and no other
+        go[freed].set()
+        until(lambda count=count: len(went) >= count)
+        assert len(went) == count
+        assert len(turns._waiting) == 6 - count
     for each in go:
         each.set()
     for thread in threads:
