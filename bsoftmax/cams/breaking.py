@@ -17,7 +17,6 @@ from .effects import Distortion, box_of_map, classifiers
 from .methods import class_map
 from .view import View
 
-SLIDERS = ("flip", "uniform", "delta")  # of the page, by the name of their part of a Distortion
 SHARES = np.geomspace(1 / 16, 64, 31)  # of the class's root mean square weight
 PERCENTS = tuple(range(2, 101, 2))
 

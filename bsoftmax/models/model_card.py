@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from .spec import MODULE, Spec
+from .spec import MODULE, Spec, breaking_points
 
 SHOWN_CLASSES = 100
 SHOWN_RECIPE = ("recipe", "config", "method", "solver", "penalty", "gradient", "loss", "epochs")
@@ -45,10 +45,10 @@ def _results(metrics: dict[str, Any]) -> str:
         return ""
     rows = [f"| {name} | {val[key]:.2f} |" for name, key in _SCORES if val.get(key) is not None]
     table = "\n".join(["## Results", "", f"| on {val['images']} validation images | % |", "|---|--:|", *rows])
-    return "\n\n".join(part for part in (table, _breaking(metrics.get("breaking") or {})) if part)
+    return "\n\n".join(part for part in (table, _breaking(breaking_points(metrics))) if part)
 
 
-def _breaking(found: dict[str, Any]) -> str:
+def _breaking(found: dict[str, float]) -> str:
     """Which shifts, all of them invisible to softmax, the maps of the softmax head do not survive."""
     points = [words.format(found[name]) for name, words in _SHIFTS if name in found]
     if not points:

@@ -19,6 +19,7 @@ LONGEST_NAME = 500  # characters of a class, a layer, a trunk
 LARGEST = 1e6  # of a mean or a standard deviation, whose smallest is the inverse
 MODULE = "module"  # the origin of a trunk that a caller brought
 PARTS = 10  # entries of `origin`
+SLIDERS = ("flip", "uniform", "delta")  # of the Distort panel, by the name of their part of a Distortion
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,21 @@ class Spec:
             if name in meta:
                 values[name] = _checked(name, meta[name], check, expected)
         return cls(**values)
+
+
+def breaking_points(metrics: dict[str, Any]) -> dict[str, float]:
+    """Where a checkpoint says that its boxes break, by slider, and of how many `images`; {} where these are no numbers.
+
+    Anybody can write a checkpoint.
+    """
+    found = metrics.get("breaking")
+    if not isinstance(found, dict) or not _is_amount(found.get("images")):
+        return {}
+    return {name: float(found[name]) for name in (*SLIDERS, "images") if _is_amount(found.get(name))}
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LARGEST
 
 
 def _checked(name: str, value: Any, check: Callable[[Any], Any], expected: str) -> Any:

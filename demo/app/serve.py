@@ -49,7 +49,7 @@ def serve(options: Serving | None = None) -> None:
     mcp = options.mcp or os.environ.get("GRADIO_MCP_SERVER", "").strip().lower() == "true"
     if mcp:
         check_mcp()
-    # gradio counts all past events anew after each one, with pandas, for a page of its own that is not served here
+    # for its own page of statistics gradio counts all past events anew after each one, with pandas
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
     session = Session(menu(options))
     write_into_one_folder()

@@ -16,11 +16,11 @@ from pydantic import Field
 
 from bsoftmax import METHODS, SOURCES
 from bsoftmax.cams import effects, methods
-from bsoftmax.cams.breaking import SLIDERS
 from bsoftmax.cams.effects import MAX_SHIFT, Distortion
 from bsoftmax.cams.view import Evidence
 from bsoftmax.models import bundled
 from bsoftmax.models.heads import is_gap_linear, last_linear
+from bsoftmax.models.spec import breaking_points
 from bsoftmax.utils.language import gettext as _
 
 from ..server.schemas import Chosen, Incoming
@@ -182,17 +182,11 @@ def describe(analysis: Analysis, k: int, method: str) -> dict[str, Any]:
 def breaks(analysis: Analysis) -> dict[str, float]:
     """Where half the boxes on a model's own validation images break, by slider.
 
-    Measured when it was trained, or beside the bundled models; what else a brought checkpoint says there is left out.
+    Measured when it was trained, or beside the bundled models.
     """
     beside = bundled.breaking().get(analysis.model_name) if analysis.public else None
-    found = beside or analysis.model.spec.metrics.get("breaking")
-    if not isinstance(found, dict):
-        return {}
-    return {name: float(found[name]) for name in SLIDERS if _is_amount(found.get(name))}
-
-
-def _is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MAX_SHIFT
+    found = beside or breaking_points(analysis.model.spec.metrics)
+    return {name: value for name, value in found.items() if name != "images"}
 
 
 def gauge_report(analysis: Analysis, k: int, method: str) -> str:

@@ -139,9 +139,7 @@ def _recorded(trunk: nn.Module, model: DualBranch) -> Callable[[Tensor], Feature
     example = torch.zeros(1, 3, side, side, device=model.device).contiguous(memory_format=torch.channels_last)
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter(
-                "ignore"
-            )  # sizes become constants, which `_same` notices; newer versions advise others
+            warnings.simplefilter("ignore")  # of sizes that become constants: `_same` notices where that matters
             recorded = torch.jit.freeze(torch.jit.trace(_Features(trunk).eval(), example, check_trace=False))
             run = torch.no_grad()(lambda x: (recorded(x.contiguous(memory_format=torch.channels_last)), None))
             return run if _same(run, model, (1, BATCH)) else None

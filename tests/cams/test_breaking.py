@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from toys import images, toy
 
-from bsoftmax.cams.breaking import SLIDERS, backdrop, breaking, broken_at, sliders
+from bsoftmax.cams.breaking import backdrop, breaking, broken_at, sliders
 from bsoftmax.cams.distortions import box_iou
 from bsoftmax.cams.effects import box_of_map, distort
 from bsoftmax.cams.methods import class_map
 from bsoftmax.cams.view import View
+from bsoftmax.models.spec import SLIDERS
 
 
 def cam_box(view, k, clamp=False):

@@ -11,6 +11,7 @@ from toys import images, toy
 
 from bsoftmax.cams.effects import Distortion, distort
 from bsoftmax.cams.sources import SOURCES
+from bsoftmax.models.model_card import card
 from demo.compare.present import present
 from demo.components.canvas import STATIC, pack_maps
 from demo.distort import panel
@@ -91,6 +92,8 @@ def test_marks_are_what_a_checkpoint_says_where_it_says_numbers(said, shown):
     model.spec = replace(model.spec, metrics={"breaking": said})
     analysis = look_at(model, images(1, double=False))
     assert panel.describe(analysis, 0, "cam")["breaks"] == shown
+    text = card(replace(model.spec, metrics={"val": {"images": 8}, "breaking": said}), "0" * 64)
+    assert ("Shifts common to all classes" in text) == bool(shown)
 
 
 def golden(page, analysis, k, method, kinds):
