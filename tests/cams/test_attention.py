@@ -1,48 +1,19 @@
 """Rollout and TS-CAM against loops over what timm's own blocks attend to."""
 
 import copy
-from functools import cache
 
 import numpy as np
 import pytest
 import reference as ref
 import reference_methods as more
 import torch
-from looks_made import K, close, model_of
+from looks_made import SIZES, K, close, cut, model_of, transformer, wide
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from toys import C, images, refusal, shake
 
 from bsoftmax.cams import View, class_map, explain, unavailable
 from bsoftmax.cams.sources import SOURCES
-from bsoftmax.models import surgery
-from bsoftmax.models.backbones import Parts, Preprocessing
-from bsoftmax.models.dual_branch import DualBranch
-from bsoftmax.models.spec import Spec
-
-CLASSES = tuple("abcde")
-
-SIZES = {"img_size": (24, 30), "patch_size": 6, "embed_dim": 12, "depth": 3, "num_heads": 3, "num_classes": C}
-
-
-@cache
-def transformer(prefix):
-    """A small vision transformer as timm makes it, and cut in two."""
-    torch.manual_seed(0)
-    net = shake(VisionTransformer(**SIZES, reg_tokens=prefix - 1, init_values=0.5, qk_norm=True)).double().eval()
-    return net, cut(net)
-
-
-def cut(net):
-    pieces = surgery.generic(copy.deepcopy(net))
-    look = Preprocessing(24, (0.5,) * 3, (0.5,) * 3)
-    model = DualBranch(Parts(*pieces[:3], look, pieces.layer, CLASSES), Spec("vit", CLASSES, look, pieces.layer))
-    shake(model.add_branch(), 2).double()
-    return model.requires_grad_(False)
-
-
-def wide(batch=2):
-    return torch.randn(batch, 3, 24, 30, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 @torch.no_grad()

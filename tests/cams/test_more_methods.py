@@ -8,7 +8,7 @@ import reference as ref
 import reference_methods as more
 import torch
 import torch.nn.functional as nnf
-from looks_made import K, close, model_of
+from looks_made import K, close, model_of, transformer, wide
 from torch import nn
 from toys import C, N, counted, images, refusal, toy
 
@@ -196,6 +196,28 @@ def test_all_heads_and_classes_share_the_passes_of_rise_which_go_on_after_a_stop
     assert calls == [2, 4, 3, 4, 3]
     assert seen == [(4, 14), (7, 14), (11, 14), (14, 14)]
     assert view.has("rise")
+
+
+@pytest.mark.parametrize("key", [key for key, method in METHODS.items() if method.passes])
+def test_passes_are_those_that_one_map_takes_and_count_three_with_their_gradient(key, monkeypatch):
+    monkeypatch.undo()  # as many steps as on the page
+    if METHODS[key].unsuited(model_of("gap")) is None:
+        model, x = model_of("gap"), images(1)
+        counted_part = type(model.trunk)  # the copies of some methods count too
+    else:
+        (net, model), x = transformer(1), wide(1)
+        counted_part = type(net.patch_embed)
+    forward, passes = counted_part.forward, []
+
+    def counting(part, x):
+        out = forward(part, x)
+        passes.append(len(x) * (3 if x.requires_grad else 1))
+        return out
+
+    view = View(model, x)
+    monkeypatch.setattr(counted_part, "forward", counting)
+    class_map(view.evidence("sigmoid", 1), key)
+    assert sum(passes) == METHODS[key].passes
 
 
 def test_results_of_methods_that_share_nothing_are_kept_up_to_a_limit(monkeypatch):
