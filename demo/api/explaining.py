@@ -19,6 +19,8 @@ from ..compare.present import overview, predicted, present
 from ..compare.user_models import UserModelHandlers
 from ..components.files import write_to_cache
 from ..components.inputs import visitor
+from ..language.catalogue import DEFAULT
+from ..language.visitor import speaking
 from ..server.schemas import Chosen
 from ..server.session import Analysis, Session
 from .parts import Tokens, by_mcp, described, endpoint, given, served
@@ -89,13 +91,14 @@ class Explaining:
             raise ValueError(f"There is no clamp {clamp!r}: choose one of {', '.join(CLAMPS)}.")
         analysis, k, method = self._explained(photo, model, class_name, method)
         slow = analysis.takes_seconds(method)
-        made = self._computed(lambda tick: present(analysis, k, method, tick, live=False), slow, request)
+        with speaking(DEFAULT):  # the fonts of figures may lack other letters
+            made = self._computed(lambda tick: present(analysis, k, method, tick, live=False), slow, request)
         sources = [self._source(analysis, column, made.maps, k, clamp, threshold) for column in made.info["columns"]]
         answer = {
             "class": analysis.model.classes[k], "index": k, "model": model, "method": method,
             "size": list(analysis.image.size), "says": made.info["caption"], "sources": sources,
         }  # fmt: skip
-        return answer, served(exports.comparison(analysis, k, method, "figure.png"))
+        return answer, served(exports.comparison(analysis, k, method, "figure.png", made))
 
     @staticmethod
     def _source(
@@ -137,12 +140,13 @@ class Explaining:
     @endpoint
     def overview(
         self, request: gr.Request, photo: FileData, model: str = zoo.DEFAULT, class_name: Chosen = "",
-        slow: bool = False,
+        slow: bool = False, more: bool = False,
     ) -> tuple[dict, FileData]:  # fmt: skip
         """One class under every CAM method and source: numbers of the maps, and the signed maps themselves (.npz)."""
         analysis, k, _ = self._explained(photo, model, class_name, "")
-        long = slow and any(analysis.takes_seconds(method) for method in analysis.methods if not METHODS[method].more)
-        made = self._computed(lambda tick: overview(analysis, k, slow, tick), long, request)
+        asked = [method for method in analysis.methods if (more if METHODS[method].more else slow)]
+        long = any(map(analysis.takes_seconds, asked))
+        made = self._computed(lambda tick: overview(analysis, k, slow, tick, more), long, request)
         rows, maps = [], {}
         for row in made.info["rows"]:
             cells = {c["source"]: made.maps[c["map"]] for c in row["cells"] if c["map"] is not None}

@@ -28,6 +28,7 @@ WORDS = {  # of arguments; an endpoint's docstring gets those that it takes
     "clamp": "Positive weights only: 'paper' (the branch alone), 'on' or 'off' (all).",
     "threshold": "Part of a map's maximum above which its box lies.",
     "slow": "Also the methods that run the network once for every channel.",
+    "more": "Also the methods of attention, of random masks, at pixels: a few minutes.",
     "file": "figure.png, figure.pdf, maps.npz (raw signed maps) or code.py (the same in Python).",
     "channels": "Channels that `delta` is added to.",
     "delta": "Added to the weights of these channels, in every class's row (Eq. 9).",

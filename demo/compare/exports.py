@@ -36,15 +36,18 @@ maps = {{  # signed, unscaled, each [P, Q]; True: with the positive clamp
 """
 
 
-def comparison(analysis: Analysis, k: int, method: str, file: str) -> str:
-    """The comparison as a figure or as raw signed maps with their protocol. Raises ValueError for another kind."""
+def comparison(analysis: Analysis, k: int, method: str, file: str, made: Presented | None = None) -> str:
+    """The comparison, `made` before or now, as a figure or as raw signed maps with their protocol.
+
+    Raises ValueError for another kind.
+    """
     if file not in FILES:
         raise ValueError(f"There is no file {quoted(file)}; choose one of {', '.join(FILES)}.")
     name = f"{_stem(analysis, k, method)}-{file}"
     if file == "code.py":
         return write_to_cache(name, lambda path: path.write_text(_code(analysis, k, method), encoding="utf-8"))
     with speaking(DEFAULT):  # the fonts of figures may lack other letters
-        made = present(analysis, k, method, live=False)
+        made = made or present(analysis, k, method, live=False)
     write = _maps if file == "maps.npz" else _figure
     return write_to_cache(name, lambda path: write(path, analysis, made))
 

@@ -1,6 +1,7 @@
 """docs/api.md is true: its calls are run as they stand, and every endpoint and tool has one there."""
 
 import re
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from paths import ROOT
 from PIL import Image
 
 from demo.api.parts import MOST, WORDS, Tokens
+from demo.compare.present import overview
 
 DOC = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:7860"
@@ -111,6 +113,19 @@ def test_what_cannot_be_done_is_a_sentence(client):
         with pytest.raises(Exception, match=says) as caught:
             client.predict(model="wild20", **call) if "photo" in call else client.predict(**call)
         assert "\n" not in str(caught.value)
+
+
+def test_an_overview_of_more_methods_waits_among_the_slow_ones(client, monkeypatch):
+    asked = []
+
+    def quick(analysis, k, slow, tick, more):
+        asked.append((slow, more, threading.current_thread().name.startswith("slow")))
+        return overview(analysis, k)
+
+    monkeypatch.setattr("demo.api.explaining.overview", quick)
+    for kinds in ({}, {"slow": True}, {"more": True}):
+        client.predict(handle_file(LION), model="wild20", **kinds, api_name="/overview")
+    assert asked == [(False, False, False), (True, False, True), (False, True, True)]
 
 
 def test_code_makes_the_maps_that_are_shown(client, tmp_path, monkeypatch):
