@@ -128,10 +128,17 @@ function play(steps, { name, timed = false, ended = () => {} }) {
     card.querySelector('.offer')?.remove();
     if (step.offer) card.append(offer(step.offer));
     light(part);
-    part.scrollIntoView({ block: step.block ?? 'nearest', behavior: calm.matches ? 'auto' : 'smooth' });
     DEEDS[step.deed]();
     face();
+    makeRoom();
+    part.scrollIntoView({ block: step.block ?? 'nearest', behavior: calm.matches ? 'auto' : 'smooth' });
     if (timed && (timer || at === 0)) proceed();
+  }
+
+  /** Keeps what is scrolled to above a card that is as wide as the window. */
+  function makeRoom() {
+    const wide = card.offsetWidth > 0.8 * innerWidth;
+    document.documentElement.style.scrollPaddingBottom = wide ? `${card.offsetHeight + 12}px` : '';
   }
 
   /** The numbers follow the page while the step is shown. */
@@ -174,6 +181,7 @@ function play(steps, { name, timed = false, ended = () => {} }) {
     clearTimeout(timer);
     straight();
     light(null);
+    document.documentElement.style.scrollPaddingBottom = '';
     card.remove();
     (back?.isConnected && back !== document.body ? back : find('.show')).focus();
     ended();
