@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the process
 import pytest
 from paths import ROOT, TESTS
 
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"  # as the served page has it: serve.py
 # each process has a cache of its own: visitors who leave one page remove the files that another shows
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="bsoftmax-tests-")
 atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)

@@ -6,14 +6,13 @@ from toys import refusal
 from bsoftmax.data.limits import LIMITS
 from demo.app.layout import build_app
 from demo.server import permissions
-from demo.server.session import Session
 from demo.workspace import workspaces
 from demo.workspace.workspaces import Workspaces
 
 # ---- what this server allows -------------------------------------------------------------------------------------
 
 
-def test_training_can_be_limited_or_switched_off(monkeypatch):
+def test_training_can_be_limited_or_switched_off(session, monkeypatch):
     assert permissions.data_limits() == LIMITS
     monkeypatch.setenv(permissions.VARIABLE, "500")
     assert permissions.data_limits().images == 500
@@ -21,7 +20,7 @@ def test_training_can_be_limited_or_switched_off(monkeypatch):
     assert "'maybe'" in refusal(permissions.data_limits)
     monkeypatch.setenv(permissions.VARIABLE, " OFF ")
     assert permissions.data_limits() is None
-    app = build_app(Session())
+    app = build_app(session)
     labels = {getattr(block, "label", None) for block in app.blocks.values()}
     assert "Train" not in labels
     assert not {fn.api_name for fn in app.fns.values()} & {
@@ -43,13 +42,13 @@ def test_training_can_be_limited_or_switched_off(monkeypatch):
         ({"GRADIO_SHARE": "True"}, False),
     ],
 )
-def test_folders_of_this_machine_are_offered_only_to_this_machine(monkeypatch, environment, local):
+def test_folders_of_this_machine_are_offered_only_to_this_machine(session, monkeypatch, environment, local):
     for name in ("GRADIO_SERVER_NAME", "SPACE_ID", "GRADIO_SHARE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert permissions.is_local() == local
-    app = build_app(Session())
+    app = build_app(session)
     assert ("page_bring_folder" in {fn.api_name for fn in app.fns.values()}) == local
 
 
