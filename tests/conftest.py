@@ -11,6 +11,7 @@ import tempfile
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the processes share the cores among them
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import coverage
 import pytest
 from paths import ROOT, TESTS
 
@@ -23,6 +24,10 @@ LONG = (  # what takes longest begins first, so that no process works on alone a
     "models/test_bundled", "paper/test_reproduction", "paper/test_problems", "demo/test_train_browser",
     "demo/test_evaluate_browser", "cli/test_kill", "training/test_distributed", "evaluation/test_parallel",
     "demo/test_compare_browser", "demo/test_distort_browser", "demo/", "cli/", "models/", "evaluation/", "training/",
+)  # fmt: skip
+UNTRACED = (  # count for no coverage, which costs them half their time: other tests reach the same lines
+    "demo/", "paper/test_reproduction", "cams/test_methods", "evaluation/test_run", "evaluation/test_parallel",
+    "models/test_bundled", "training/test_run", "test_executed_docs", "test_house", "test_site",
 )  # fmt: skip
 # the headless shell first: it draws no window around the page
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -42,13 +47,27 @@ def pytest_xdist_auto_num_workers(config):
     return (os.cpu_count() or 1) + 1
 
 
+def _place(node):
+    return node.path.relative_to(TESTS).as_posix()
+
+
 def _rank(item):
-    place = item.path.relative_to(TESTS).as_posix()
-    return next((n for n, start in enumerate(LONG) if place.startswith(start)), len(LONG))
+    return next((n for n, start in enumerate(LONG) if _place(item).startswith(start)), len(LONG))
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=_rank)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untraced(request):
+    """Coverage is asked of the library alone, and tracing Python 3.11 slows what it does not count as well."""
+    running = coverage.Coverage.current() if _place(request).startswith(UNTRACED) else None
+    if running:
+        running.stop()
+    yield
+    if running:
+        running.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 from functools import partial
 
-import coverage
 import gradio as gr
 import pytest
 from demo_made import HITS, SHOTS, look_at, open_tab, zip_of_colours
@@ -19,17 +18,6 @@ from demo.server.session import Session
 from demo.workspace import jobs
 
 WIDE = {"width": 1280, "height": 900}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def untraced():
-    """Tests of the page count for no coverage, which is asked of the library alone: tracing costs half their time."""
-    running = coverage.Coverage.current()
-    if running:
-        running.stop()
-    yield
-    if running:
-        running.start()
 
 
 @pytest.fixture(scope="session")

@@ -184,8 +184,8 @@ def test_classes_brought_one_by_one_and_a_notice_that_names_one_runs_nothing(vis
 
 
 @pytest.mark.browser
-def test_the_sample_set_is_trained_by_the_real_command(visit, child):
-    child.setattr(jobs, "PROGRAM", REAL)
+def test_the_sample_set_is_trained_by_the_real_command(visit, child, forks):
+    child.setattr(jobs, "PROGRAM", (*forks, *REAL[1:]))
     child.setattr(data_handlers, "sample_zip", lambda path: sample_zip(path, per_class=3))
     page = visit()
     page.set_default_timeout(120_000)
