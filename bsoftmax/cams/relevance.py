@@ -25,9 +25,9 @@ SHARED = (*LINEAR, nn.MaxPool2d, nn.ReLU, nn.ReLU6, nn.ELU, nn.LeakyReLU, nn.Tan
 
 def no_rule(rules: tuple[type[nn.Module], ...], model: DualBranch) -> str | None:
     """Why a method that has rules for these layers alone cannot be used with a model, in one sentence, or None."""
-    leaves = (m for part in (model.trunk, model.neck, model.softmax) for m in part.modules() if not [*m.children()])
-    kinds = {type(m): m for m in leaves if type(m).__module__.startswith("torch.nn")}
-    odd = next((kind.__name__ for kind, leaf in kinds.items() if not isinstance(leaf, rules)), None)
+    layers = (m for part in (model.trunk, model.neck, model.softmax) for m in part.modules())
+    others = (m for m in layers if not isinstance(m, rules) and type(m).__module__.startswith("torch.nn"))
+    odd = next((type(m).__name__ for m in others if next(m.children(), None) is None), None)
     sentence = f"{{method}} has no rule for {odd}, which this network uses: take Integrated Gradients."
     return sentence if odd else None
 

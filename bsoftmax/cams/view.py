@@ -211,10 +211,17 @@ class Evidence:
 
     @cached_property
     def G(self) -> Tensor:
-        """Gradient of the score at F [B,N,P,Q] (the derivative in Eq. 5), through the head only."""
-        F, logits = self._through_head
+        """Gradient of the score at F [B,N,P,Q] (the derivative in Eq. 5), through the head only.
+
+        Behind average pooling dscore/dF_i^(p,q) = 1/(PQ) dscore/dh_i, the same at all positions.
+        """
+        start, logits = self._through_head
         with torch.enable_grad():
-            return torch.autograd.grad(self.source.score(logits, self.k).sum(), F)[0]
+            (G,) = torch.autograd.grad(self.source.score(logits, self.k).sum(), start)
+        if start.dim() == 4:
+            return G
+        positions = self.F.shape[2] * self.F.shape[3]
+        return (G / positions)[:, :, None, None].expand(self.F.shape)
 
     @property
     def logits(self) -> Tensor:
@@ -223,9 +230,12 @@ class Evidence:
 
     @cached_property
     def _through_head(self) -> tuple[Tensor, Tensor]:
-        F = self.view.F.detach().requires_grad_()
+        """F, or h where it is the mean of F over positions, and the logits behind it, to be differentiated."""
+        view = self.view
+        pools = isinstance(view.model.neck, GlobalAveragePool)
+        start = (view.h if pools else view.F).detach().requires_grad_()
         with torch.enable_grad():
-            return F, self.classifier(self.view.model.neck(F, self.view.tokens))
+            return start, self.classifier(start if pools else view.model.neck(start, view.tokens))
 
     @torch.no_grad()
     def masked_scores(self, tick: Tick | None = None) -> Tensor:

@@ -81,7 +81,7 @@ class Handlers:
         analysis = self.analysis(photo, model)
         if link and link["key"] == analysis.key:  # the page has just been opened by a link, which names a class
             return analysis, link["class"], link["method"]
-        if method not in analysis.methods or cam_methods.takes_seconds(analysis.model, method):
+        if not analysis.allows(method) or cam_methods.takes_seconds(analysis.model, method):
             method = cam_methods.default(analysis.model)
         return analysis, predicted(analysis), method
 
@@ -164,9 +164,7 @@ class Handlers:
             raise ValueError("There is no model of this link's name: choose one under Model.")
         analysis = self.session.analysis(photo, model)
         k = self._linked_class(analysis, wanted["class"]) if "class" in wanted else predicted(analysis)
-        method = (
-            wanted.get("method") if wanted.get("method") in analysis.methods else cam_methods.default(analysis.model)
-        )
+        method = wanted.get("method") if analysis.allows(wanted.get("method")) else cam_methods.default(analysis.model)
         link = {"key": analysis.key, "class": k, "method": method}
         return photo, gr.Dropdown(models, value=model), model, *self._shown(analysis, k, method), link
 

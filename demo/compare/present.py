@@ -114,6 +114,7 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
     rows: list[dict[str, Any]] = []
     maps: list[np.ndarray] = []
     groups, spent = _rows_of(analysis, more), 0
+    evidence = {source: analysis.view.evidence(source, k) for source in analysis.sources}
     whole = sum(_passes(analysis, group[0]) for group in groups if METHODS[group[0]].more)
     for key, *same in groups:
         method, cells = METHODS[key], []
@@ -126,7 +127,7 @@ def overview(analysis: Analysis, k: int, slow: bool = False, tick: Tick | None =
             spent += method.passes * waits
             try:
                 with analysis.guard(key):
-                    S = cam_methods.class_map(analysis.view.evidence(source, k), key, None, told)
+                    S = cam_methods.class_map(evidence[source], key, None, told)
             except UnsuitedError as error:
                 cells.append({"source": source, "map": None, "note": translated(str(error))})
                 continue

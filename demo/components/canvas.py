@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import matplotlib
 import numpy as np
+from gradio.components.base import Component
 from gradio.data_classes import FileData, GradioModel
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
@@ -98,8 +99,14 @@ class Scripted(gr.HTML):
         return value
 
     def api_info(self) -> dict[str, Any]:
-        """Describe the value to the clients of the API."""
-        return self.data_model.model_json_schema()
+        """Describe the value to the clients of the API, in gradio's own words for components with a data model."""
+        return Component.api_info(self)
+
+    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
+        """The component as browsers get it. Gradio asks for every new visitor, and searches the script each time."""
+        if "_config" not in vars(self):
+            self._config = super().get_config()
+        return {**self._config, "value": self.value}
 
     def example_payload(self) -> None:
         """Nothing is taken as input."""

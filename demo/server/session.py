@@ -99,7 +99,11 @@ class Analysis:
     @property
     def methods(self) -> list[str]:
         """The methods that this model allows, of those that are installed."""
-        return [key for key in METHODS if unavailable(self.model, key) is None]
+        return list(filter(self.allows, METHODS))
+
+    def allows(self, method: str | None) -> bool:
+        """Whether a method is one of these."""
+        return method in METHODS and unavailable(self.model, method) is None
 
     def takes_seconds(self, method: str) -> bool:
         """Whether a method runs the trunk again, or a deep head, and has not done so yet. False for an unknown one."""
