@@ -188,7 +188,7 @@ def batch(rounds: int, clock: Clock) -> None:
         [label, f"{ms(times, key):.0f}", f"{32_000 / ms(times, key):.0f}"]
         for key, label in (("together", "a batch of 32"), ("alone", "32 single calls"))
     ]
-    print("\n**explain, resnet10t** (the bundled trunk)\n")
+    print("\n**explain, resnet10t**\n")
     print(table(["", "ms", "images/s"], rows))
 
 

@@ -27,7 +27,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 120  # a mutant that takes longer is killed: it may never end
 TESTS = {  # module -> the test files that are to kill its mutants, the quickest first
-    "bsoftmax.cams.methods": ("tests/cams/test_methods.py", "tests/cams/test_more_methods.py"),
+    "bsoftmax.cams.methods": (
+        "tests/cams/test_attention.py",
+        "tests/cams/test_methods.py",
+        "tests/cams/test_more_methods.py",
+    ),
     "bsoftmax.cams.distortions": ("tests/cams/test_distortions.py",),
     "bsoftmax.cams.breaking": ("tests/cams/test_breaking.py",),
     "bsoftmax.cams.channels": (

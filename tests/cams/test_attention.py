@@ -12,7 +12,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from toys import C, images, refusal, shake
 
-from bsoftmax.cams import View, class_map, explain, unavailable
+from bsoftmax.cams import METHODS, View, class_map, explain, unavailable
 from bsoftmax.cams.sources import SOURCES
 
 
@@ -96,3 +96,10 @@ def test_the_pass_is_told_once():
     for method in ("tscam", "rollout"):
         class_map(view.evidence("softmax", K), method, tick=lambda *at: told.append(at))
     assert told == [(1, 1)]
+
+
+@pytest.mark.parametrize("method", ["rollout", "tscam"])
+def test_a_method_is_said_to_be_class_free_where_its_map_depends_on_neither_class_nor_head(method):
+    _, model = transformer(1)
+    first, *others = [explain(model, wide(1), k, method, source) for source in ("softmax", "sigmoid") for k in (0, 1)]
+    assert METHODS[method].class_free == all(torch.equal(first, other) for other in others)

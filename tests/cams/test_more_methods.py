@@ -218,6 +218,7 @@ def test_passes_are_those_that_one_map_takes_and_count_three_with_their_gradient
     monkeypatch.setattr(counted_part, "forward", counting)
     class_map(view.evidence("sigmoid", 1), key)
     assert sum(passes) == METHODS[key].passes
+    assert METHODS[key].slow
 
 
 def test_results_of_methods_that_share_nothing_are_kept_up_to_a_limit(monkeypatch):
@@ -248,6 +249,12 @@ def test_weights_said_to_be_never_negative_are_not_and_others_may_be():
     kept = {key: weigh(view.evidence("softmax", K), key, False) for key in ("layercam", "scorecam", "opticam", "cam")}
     assert [key for key, alpha in kept.items() if (alpha >= 0).all()] == ["layercam", "scorecam", "opticam"]
     assert {key for key, method in METHODS.items() if method.nonnegative} == {"layercam", "scorecam", "opticam"}
+
+
+def test_the_page_shows_the_cams_and_only_rise_explains_a_probability():
+    cams = {"cam", "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "ablationcam", "eigencam", "scorecam"}
+    assert {key for key, method in METHODS.items() if not method.more} == cams
+    assert [key for key, method in METHODS.items() if method.confidence] == ["rise"]
 
 
 def test_what_is_offered_suits_the_model_and_what_is_slow_is_not_followed():
