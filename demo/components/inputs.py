@@ -15,6 +15,7 @@ import gradio as gr
 from bsoftmax.utils.language import gettext as _
 
 from ..server import schemas
+from ..server.lanes import begun
 from ..server.operation import CALLS
 from ..server.sentences import STUMBLED, sentence
 
@@ -77,7 +78,7 @@ def error_notices(handler: Callable) -> Callable:
     @functools.wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         said: list[str] = []
-        with _as_sentence(said), CALLS.counted(handler.__name__):
+        with _as_sentence(said), CALLS.counted(handler.__name__), begun():
             return handler(*check(*args, **kwargs))
         raise notice(said[0])  # outside, as it would keep the error it is raised beside
 

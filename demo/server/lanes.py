@@ -1,13 +1,15 @@
-"""The lane of slow computations: one after another, on a thread of low priority, beside the page's quick ones."""
+"""Who computes when: quick computations in turns, slow ones in a lane, one after another at low priority."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import heapq
+import itertools
 import os
 import threading
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +20,7 @@ T = TypeVar("T")
 MOST = 8  # computations that run or wait, of all sessions together
 NICENESS = 10
 POLL = 0.2  # seconds
+_begun: contextvars.ContextVar[float | None] = contextvars.ContextVar("begun", default=None)
 
 
 class StoppedError(ValueError):
@@ -32,15 +35,26 @@ class Ticket:
     stopped: bool = False
 
 
-class Turns:
-    """At most so many threads at once, in the order in which they came.
+@contextlib.contextmanager
+def begun() -> Iterator[None]:
+    """What is computed within has been asked for at this moment, for the order of `Turns`; a moment before holds."""
+    token = _begun.set(_begun.get() or time.monotonic())
+    try:
+        yield
+    finally:
+        _begun.reset(token)
 
-    A semaphore of Python's lets threads that have just come pass those that wait.
+
+class Turns:
+    """At most so many threads at once; of those that wait, the one goes first whose event began first.
+
+    So a new photograph, which has waited for the trunk before, is not passed by what came later. A semaphore of
+    Python's lets threads that have just come pass those that wait.
     """
 
     def __init__(self, count: int) -> None:
-        self._free, self._lock = count, threading.Lock()
-        self._waiting: deque[threading.Event] = deque()
+        self._free, self._lock, self._came = count, threading.Lock(), itertools.count()
+        self._waiting: list[tuple[float, int, threading.Event]] = []
 
     def __enter__(self) -> None:
         with self._lock:
@@ -48,13 +62,13 @@ class Turns:
                 self._free -= 1
                 return
             turn = threading.Event()
-            self._waiting.append(turn)
+            heapq.heappush(self._waiting, (_begun.get() or time.monotonic(), next(self._came), turn))
         turn.wait()
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().set()  # the place is handed on, and nobody comes between
+                heapq.heappop(self._waiting)[2].set()  # the place is handed on, and nobody comes between
             else:
                 self._free += 1
 

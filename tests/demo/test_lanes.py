@@ -8,7 +8,7 @@ import time
 import pytest
 from toys import refusal
 
-from demo.server.lanes import NICENESS, SlowLane, StoppedError, Turns
+from demo.server.lanes import NICENESS, SlowLane, StoppedError, Turns, begun
 
 
 class Work:
@@ -161,6 +161,29 @@ def test_turns_are_taken_in_the_order_in_which_threads_came_and_no_more_at_once(
         thread.join(20)
     assert went == [0, 1, 2, 3, 4, 5]
     assert turns._free == 2
+
+
+def test_what_began_first_goes_first_whoever_came_to_the_lane_before():
+    turns, went, began, come = Turns(1), [], [], [threading.Event() for _ in range(3)]
+
+    def take(n):
+        with begun():
+            began.append(n)
+            assert come[n].wait(20)
+            with begun(), turns:  # a handler within a handler keeps its moment
+                went.append(n)
+
+    threads = [threading.Thread(target=take, args=(n,), daemon=True) for n in range(3)]
+    with turns:
+        for n, thread in enumerate(threads):
+            thread.start()
+            until(lambda n=n: len(began) == n + 1)
+        for count, n in enumerate((2, 0, 1)):
+            come[n].set()
+            until(lambda count=count: len(turns._waiting) == count + 1)
+    for thread in threads:
+        thread.join(20)
+    assert went == [0, 1, 2]
 
 
 def test_a_place_is_given_back_after_an_error():
