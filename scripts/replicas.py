@@ -170,7 +170,7 @@ def main() -> None:
         try_page(address)
         page = stack.enter_context(browsing(address))
         homes = try_stickiness(address, ports)
-        comparison = homes[ports[0]].predict(handle_file(LION), "imagenet", api_name="/page_compare")
+        comparison = homes[ports[0]].predict(handle_file(LION), "imagenet", "cam", api_name="/page_compare")
         check("maps" in str(comparison), "a comparison through gradio_client")
         try_sharing(shared, homes)
         try_loss(apps, ports, homes, page)
