@@ -146,9 +146,9 @@ def served(port):
 
 
 async def main(options):
-    process = served(options.port)
     for name in EXAMPLES:
         example(name)  # once, before the clock runs
+    process = served(options.port)
     try:
         load, begin = Load(f"http://127.0.0.1:{options.port}", process.pid, options.comparisons), time.monotonic()
         load.memory[0], started = memory(process.pid), processor(process.pid)
