@@ -102,7 +102,7 @@ def lab_profile():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
-@pytest.mark.parametrize("profile", [b"not a profile", b"", lab_profile()])
+@pytest.mark.parametrize("profile", [b"not a profile", b"", lab_profile()], ids=["text", "empty", "Lab"])
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
 def test_a_profile_that_does_not_fit_is_passed_over(profile, mode):
     white = {"RGB": WHITE, "CMYK": (0, 0, 0, 0), "L": 255}[mode]
