@@ -12,6 +12,7 @@ from ..api.endpoints import PATH, Api
 from ..compare import tab as compare_tab
 from ..compare.handlers import Handlers
 from ..compare.page import Page
+from ..components.descriptions import describe_once
 from ..components.files import FILES
 from ..evaluate import tab as evaluate_tab
 from ..language.visitor import OfVisitors
@@ -52,6 +53,7 @@ def build_app(session: Session) -> gr.Blocks:
         app.unload(on_leave(session, workspaces, api))
     with app.route("For programs", PATH, show_in_navbar=False):
         api.build()
+    describe_once(app)
     return app.queue(max_size=32, default_concurrency_limit=4)
 
 

@@ -102,12 +102,6 @@ class Scripted(gr.HTML):
         """Describe the value to the clients of the API, in gradio's own words for components with a data model."""
         return Component.api_info(self)
 
-    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
-        """The component as browsers get it. Gradio asks for every new visitor, and searches the script each time."""
-        if "_config" not in vars(self):
-            self._config = super().get_config()
-        return {**self._config, "value": self.value}
-
     def example_payload(self) -> None:
         """Nothing is taken as input."""
 

@@ -36,15 +36,6 @@ def test_packing_keeps_three_digits_at_any_magnitude():
     assert (np.sign(restored) == np.sign(maps)).all()
 
 
-@pytest.mark.parametrize("kind", [CompareCanvas, GridCanvas])
-def test_a_component_is_described_as_by_gradio_with_its_value_of_the_moment(kind):
-    canvas, value = kind(), MapData(image=FileData(path="a.jpg"), maps="", info={})
-    assert canvas.get_config() == gr.HTML.get_config(canvas)
-    canvas.value = value
-    assert canvas.get_config()["value"] is value
-    assert canvas.get_config() == gr.HTML.get_config(canvas)
-
-
 def test_packing_zero_and_broken_maps():
     maps = np.zeros((3, 2, 2), np.float32)
     maps[1, 0, 0], maps[2, 0, 0] = np.nan, -np.inf

@@ -8,6 +8,8 @@ from unittest import mock
 import gradio as gr
 import httpx
 import pytest
+from gradio import utils
+from gradio.state_holder import SessionState
 from toys import refusal, small_model
 
 from bsoftmax.cli import main, parser
@@ -130,3 +132,21 @@ def test_an_operator_sees_counts_and_no_content(watched, caplog):
 
 def test_operation_is_off_where_nobody_asked_for_it(app):
     assert "bsoftmax_requests_total" not in httpx.get(f"{app.local_url}metrics").text
+
+
+def test_a_visitor_gets_the_descriptions_that_gradio_makes_with_the_values_of_the_moment(app):
+    def described(block):
+        return utils.delete_none(type(block).get_config(block))
+
+    slider = next(block for block in app.blocks.values() if isinstance(block, gr.Slider))
+    before = slider.value
+    for value in (before, before + 1):
+        slider.value = value
+        kept = SessionState(app).config_values
+        assert {_id: config["props"] for _id, config in kept.items()} == {
+            _id: described(block) for _id, block in app.default_config.blocks.items() if _id in kept
+        }
+        assert kept[slider._id]["props"]["value"] is value
+        kept[slider._id]["props"]["value"] = "of one visitor"
+    slider.value = before
+    assert SessionState(app).config_values[slider._id]["props"]["value"] is before
