@@ -3,9 +3,10 @@
 Every client uploads photographs of its own (an example with a random comment, so that no two files are equal) and
 draws what it asks for: a new photograph compared (4 of 10), another class (3), the answers of the head (2), all methods
 (1), without a pause. An answer is checked by the SHA-256 of the photograph in it, and by the class of its example.
-Server and clients share the machine; the server's processor time is hardly stretched by whatever else runs there.
+Server and clients share the cores unless told otherwise; the server's processor time is hardly stretched by others.
 
     python benchmarks/load.py --clients 30 --seconds 60
+    python benchmarks/load.py --server-cores 0,1                 # the clients on the others
     python benchmarks/load.py --clients 10 --comparisons 1000    # memory from the 300th to the 1,000th comparison
 """
 
@@ -132,10 +133,13 @@ class Client:
                     self.load.errors.append(repr(error)[:300])
 
 
-def served(port):
-    """Starts the app; returns its process once it answers."""
+def served(port, cores):
+    """Starts the app, on some cores alone where they are named; returns its process once it answers."""
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen([sys.executable, str(ROOT / "app.py")], env=environment, cwd=ROOT)
+    pinned = ["taskset", "--cpu-list", cores] if cores else []
+    process = subprocess.Popen([*pinned, sys.executable, str(ROOT / "app.py")], env=environment, cwd=ROOT)
+    if cores:
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - set(map(int, cores.split(","))))
     for _ in range(600):
         try:
             httpx.get(f"http://127.0.0.1:{port}/config", timeout=5).raise_for_status()
@@ -148,7 +152,7 @@ def served(port):
 async def main(options):
     for name in EXAMPLES:
         example(name)  # once, before the clock runs
-    process = served(options.port)
+    process = served(options.port, options.server_cores)
     try:
         load, begin = Load(f"http://127.0.0.1:{options.port}", process.pid, options.comparisons), time.monotonic()
         load.memory[0], started = memory(process.pid), processor(process.pid)
@@ -183,6 +187,7 @@ if __name__ == "__main__":
     parser.add_argument("--clients", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--comparisons", type=int, help="nothing but so many comparisons instead")
+    parser.add_argument("--server-cores", help="0,1: on which the server runs, and no client")
     parser.add_argument("--model", default="imagenet")
     parser.add_argument("--port", type=int, default=7899)
     asyncio.run(main(parser.parse_args()))

@@ -23,11 +23,11 @@ from bsoftmax.images.read import read_rgb
 from bsoftmax.models import zoo
 from bsoftmax.utils.text import quoted
 
+from .gpu import masked_vectors
 from .lanes import SlowLane, Turns
 from .ownership import Ownership, current_session
 from .trunks import TrunkLane
 from .user_models import UserModels, is_user_model
-from .zero_gpu import masked_vectors
 
 SHOWN_SIDE = 1024  # pixels of a photograph's longer side, for showing and exporting
 MAX_ANALYSES = 48  # photographs whose features are kept (about 5 MB each with the picture itself)

@@ -20,7 +20,7 @@ from bsoftmax.cams import view as views
 from demo.app import serve
 from demo.app.serve import Serving
 from demo.compare.handlers import Handlers
-from demo.server import lost_files, permissions, storage, zero_gpu
+from demo.server import gpu, lost_files, permissions, storage
 from demo.server.session import Session
 
 MODEL = small_model(("cat", "dog"), branch=False)
@@ -57,12 +57,13 @@ def lend(monkeypatch):
     def lent(chunks, variable="true"):
         spaces = FakeSpaces(chunks)
         monkeypatch.setitem(sys.modules, "spaces", spaces)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # what is lent is the CPU
         monkeypatch.setenv("SPACES_ZERO_GPU", variable)
-        return spaces, importlib.reload(zero_gpu)
+        return spaces, importlib.reload(gpu)
 
     yield lent
     monkeypatch.undo()
-    importlib.reload(zero_gpu)
+    importlib.reload(gpu)
 
 
 @pytest.mark.parametrize("chunks", [99, 1, 0], ids=["to the end", "taken away", "no quota"])
@@ -98,17 +99,57 @@ def test_a_stop_gives_the_gpu_back_and_the_rest_is_asked_for_anew(lend, monkeypa
 def test_the_time_asked_for_grows_with_passes_and_parameters():
     net = SimpleNamespace(parameters=lambda: [torch.empty(25_000_000, device="meta")])
     masks = views.ChannelMasks(torch.empty(1, 2048, 14, 14, device="meta"))
-    assert zero_gpu.seconds(net, X, masks) == 10 + round(2048 * 25 / 2000) == 36
-    assert zero_gpu.seconds(net, X, masks, 32) == 10 + round(1024 * 25 / 2000)
-    assert zero_gpu.seconds(net, X.expand(9, -1, -1, -1), masks) == zero_gpu.LONGEST
+    assert gpu.seconds(net, X, masks) == 10 + round(2048 * 25 / 2000) == 36
+    assert gpu.seconds(net, X, masks, 32) == 10 + round(1024 * 25 / 2000)
+    assert gpu.seconds(net, X.expand(9, -1, -1, -1), masks) == gpu.LONGEST
 
 
-def test_elsewhere_nothing_is_decorated_and_spaces_is_not_needed(lend):
+def test_elsewhere_nothing_is_decorated_and_spaces_is_not_needed(lend, monkeypatch):
     assert "spaces" not in sys.modules
-    assert zero_gpu.masked_vectors is views.masked_vectors
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert importlib.reload(gpu).masked_vectors is views.masked_vectors
     spaces, module = lend(99, variable="")  # installed, as on a Space with a CPU
     assert module.masked_vectors is views.masked_vectors
     assert not spaces.asked
+
+
+@pytest.fixture
+def own_gpu(monkeypatch):
+    """The module as on a machine with a GPU of its own, which is the CPU here."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    module = importlib.reload(gpu)
+    monkeypatch.setattr(module, "_device", lambda: "cpu")
+    monkeypatch.setattr(views, "CHUNK", 24)
+    yield module
+    monkeypatch.undo()
+    importlib.reload(gpu)
+
+
+def test_a_gpu_of_the_machine_runs_a_copy_of_the_model_for_as_long_as_the_page_has_it(own_gpu, monkeypatch):
+    run, used = views.masked_vectors, []
+    monkeypatch.setattr(views, "masked_vectors", lambda model, *more: used.append(model) or run(model, *more))
+    for _ in range(2):
+        masks = views.ChannelMasks(View(MODEL, X).F)
+        assert torch.equal(View(MODEL, X, own_gpu.masked_vectors).masked(masks), View(MODEL, X, run).masked(masks))
+    first, again = used
+    assert first is again is not MODEL
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), MODEL.parameters()))
+
+
+def test_the_cpu_goes_on_where_the_gpu_is_full(own_gpu, monkeypatch):
+    run, used = views.masked_vectors, []
+
+    def full_after_a_chunk(model, x, masks, done=0):
+        used.append((model, done))
+        for h in run(model, x, masks, done):
+            yield h
+            if model is not MODEL:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(views, "masked_vectors", full_after_a_chunk)
+    masks = views.ChannelMasks(View(MODEL, X).F)
+    assert torch.equal(View(MODEL, X, own_gpu.masked_vectors).masked(masks), View(MODEL, X, run).masked(masks))
+    assert used[1] == (MODEL, 1)
 
 
 @pytest.fixture

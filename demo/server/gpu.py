@@ -1,15 +1,18 @@
-"""A GPU lent for moments by Hugging Face's ZeroGPU, for the passes of Score-CAM and RISE; elsewhere the CPU runs them.
+"""A GPU for the many passes of Score-CAM and RISE: the machine's own, or one that ZeroGPU lends for moments.
 
-On ZeroGPU a decorated function runs in a forked process: arguments and results are pickled, and the model there is a
-copy. Where the package `spaces` is missing nothing asks for it.
+Everything else runs once, on the CPU. On Hugging Face's ZeroGPU a decorated function runs in a forked process:
+arguments and results are pickled. Where the package `spaces` is missing nothing asks for it.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 try:
     import spaces  # before torch, which it changes
@@ -28,6 +31,9 @@ ZERO_GPU = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() 
 START, LONGEST = 10, 120  # seconds: to fork and to copy the model; that a visitor's quota is asked for at most
 MILLION_PARAMETERS_A_SECOND = 2000  # times passes; a cautious guess
 
+_copies: WeakKeyDictionary[DualBranch, DualBranch] = WeakKeyDictionary()
+_copying = threading.Lock()
+
 
 def seconds(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> int:
     """How long the GPU is asked for: from the number of passes left and the size of the model."""
@@ -36,27 +42,39 @@ def seconds(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> i
     return min(LONGEST, START + round(work / MILLION_PARAMETERS_A_SECOND))
 
 
-def gpu(duration: Callable[..., int]) -> Callable[[Callable], Callable]:
+def lent(duration: Callable[..., int]) -> Callable[[Callable], Callable]:
     """`spaces.GPU` on ZeroGPU, elsewhere a decorator that changes nothing."""
     return spaces.GPU(duration=duration) if ZERO_GPU else lambda function: function
 
 
-@gpu(duration=seconds)
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _copied(model: DualBranch) -> DualBranch:
+    """The model on the GPU, as long as the page keeps its own, which stays on the CPU for everything else."""
+    with _copying:
+        if model not in _copies:
+            _copies[model] = copy.deepcopy(model).to(_device())
+        return _copies[model]
+
+
+@lent(duration=seconds)
 def _on_gpu(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> Iterator[Tensor]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    for h in view.masked_vectors(model.to(device), x.to(device), masks.to(device), done):
+    device = _device()
+    for h in view.masked_vectors(_copied(model), x.to(device), masks.to(device), done):
         yield h.cpu()
 
 
 def _masked_vectors(model: DualBranch, x: Tensor, masks: view.Masks, done: int = 0) -> Iterator[Tensor]:
-    """As `view.masked_vectors`, on the GPU; the CPU goes on where none is lent, or where it was taken away."""
+    """As `view.masked_vectors`, on the GPU; the CPU goes on where none is lent, it is taken away, or is full."""
     try:
         for h in _on_gpu(model, x, masks, done):
             done += 1
             yield h
-    except gr.Error as error:  # no quota left, none free, or its time was over
+    except (gr.Error, RuntimeError) as error:  # no quota left, none free, its time was over; or torch's own words
         LOG.warning("no GPU: %s", error)
         yield from view.masked_vectors(model, x, masks, done)
 
 
-masked_vectors: Any = _masked_vectors if ZERO_GPU else view.masked_vectors
+masked_vectors: Any = _masked_vectors if ZERO_GPU or torch.cuda.is_available() else view.masked_vectors
