@@ -31,9 +31,10 @@ class Gauge:
 
     @classmethod
     def identity(cls, head: nn.Linear) -> Gauge:
-        """a = 1 and nothing added: the softmax head's own rows."""
+        """a = 1 and nothing added: the softmax head's own rows, on its device."""
         C, N = head.weight.shape
-        return cls(torch.ones(()), torch.zeros(N), torch.zeros(()), torch.zeros(C, 0), torch.zeros(0, N))
+        parts = (torch.ones(()), torch.zeros(N), torch.zeros(()), torch.zeros(C, 0), torch.zeros(0, N))
+        return cls(*(part.to(head.weight.device) for part in parts))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Gauge:
@@ -41,13 +42,13 @@ class Gauge:
         return cls(*(tensors[name].float() for name in NAMES))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its parts by name, U and V in half precision."""
-        parts = {name: getattr(self, name).detach() for name in NAMES}
+        """Its parts by name, U and V in half precision; on the CPU."""
+        parts = {name: getattr(self, name).detach().cpu() for name in NAMES}
         return parts | {name: parts[name].half() for name in ("left", "right")}
 
     @torch.no_grad()
     def applied(self, head: nn.Linear) -> nn.Linear:
-        """The branch: a new linear layer with the rows and biases of the equation.
+        """The branch: a new linear layer with the rows and biases of the equation, on the head's device.
 
         Raises ValueError where the parts do not fit the head.
         """
@@ -56,7 +57,8 @@ class Gauge:
         shapes = [tuple(getattr(self, name).shape) for name in NAMES]
         if shapes != [(), (N,), (), (C, r), (r, N)]:
             raise ValueError(f"The branch's numbers have the shapes {shapes}, which do not fit a head of {C} x {N}.")
-        branch = nn.Linear(N, C)
-        branch.weight.copy_(self.scale * head.weight + self.direction + self.left @ self.right)
-        branch.bias.copy_(self.scale * head.bias + self.offset)
+        a, d, c, U, V = (getattr(self, name).to(head.weight.device) for name in NAMES)
+        branch = nn.Linear(N, C, device=head.weight.device)
+        branch.weight.copy_(a * head.weight + d + U @ V)
+        branch.bias.copy_(a * head.bias + c)
         return branch

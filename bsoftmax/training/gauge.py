@@ -30,7 +30,7 @@ def linear(head: nn.Module) -> nn.Linear:
 def fit_gauge(head: nn.Linear, train: Vectors, gauge: Gauge) -> Iterator[Optimum]:
     """Moves a, d and c in place to the minimum of Eq. 12 over all views of the images; yields where the solver is."""
     head = linear(head)
-    h, labels = stacked(train, train.good)
+    h, labels = stacked(train, train.good, head.weight.device)
     with torch.no_grad():
         z = h @ head.weight.T + head.bias
 
@@ -48,7 +48,7 @@ def fit_rows(head: nn.Linear, train: Vectors, gauge: Gauge, pull: float = PULL, 
     Objective: Eq. 12 + pull/(2C) ||W' - W_gauge||^2; then U V is the best approximation of that rank to W' - W_gauge.
     Yields where the solver is; `gauge` is changed in place at the end.
     """
-    h, labels = stacked(train, train.good)
+    h, labels = stacked(train, train.good, head.weight.device)
     start = gauge.applied(head)
     W, b = start.weight.detach().clone(), start.bias.detach().clone()
     origin = [start.weight.detach(), start.bias.detach()]

@@ -47,10 +47,10 @@ def solvable(head: nn.Module, vectors: Vectors) -> bool:
     return rows * vectors.width * 4 <= MEMORY and rows * vectors.width * head.out_features <= WORK
 
 
-def stacked(vectors: Vectors, places: Tensor) -> tuple[Tensor, Tensor]:
-    """All views of some images one below the other, with their labels: float32 [V*n,N_pen], int64 [V*n]."""
-    h = torch.cat([vectors.take(places, view) for view in range(vectors.views)])
-    return h, vectors.labels[places].repeat(vectors.views)
+def stacked(vectors: Vectors, places: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """All views of some images one below the other, with their labels: float32 [V*n,N_pen], int64 [V*n] on a device."""
+    h = torch.cat([vectors.take(places, view).to(device) for view in range(vectors.views)])
+    return h, vectors.labels[places].to(device).repeat(vectors.views)
 
 
 def minimise(
@@ -119,8 +119,9 @@ def choose_penalty(head: nn.Linear, vectors: Vectors, loss: Loss, seed: int) -> 
     learn, judge = held_out(vectors.labels[vectors.good], seed)
     if not len(judge):
         return PENALTIES[len(PENALTIES) // 2]
-    h, labels = stacked(vectors, vectors.good[learn])
-    unseen, truth = vectors.take(vectors.good[judge]), vectors.labels[vectors.good[judge]]
+    device = head.weight.device
+    h, labels = stacked(vectors, vectors.good[learn], device)
+    unseen, truth = vectors.take(vectors.good[judge]).to(device), vectors.labels[vectors.good[judge]].to(device)
     W, b = torch.zeros_like(head.weight), torch.zeros_like(head.bias)
     losses: list[float] = []
     for penalty in PENALTIES:
@@ -146,7 +147,7 @@ class Optimiser:
         start, head = time.monotonic(), self.head.eval()
         function = LOSSES[self.loss]
         self.penalty = choose_penalty(head, self.train, function, self.seed)
-        h, labels = stacked(self.train, self.train.good)
+        h, labels = stacked(self.train, self.train.good, head.weight.device)
         W, b = torch.zeros_like(head.weight), torch.zeros_like(head.bias)
         for n, found in enumerate(minimise([W, b], lambda: h @ W.T + b, labels, function, self.penalty)):
             self.optimum = found

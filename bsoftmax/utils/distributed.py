@@ -23,6 +23,7 @@ class Ranks:
     def current(cls) -> Ranks:
         """The processes that a launcher started; without a launcher a single one, with no process group.
 
+        More processes on a machine than it has GPUs compute on the CPU: a GPU takes part in a sum only once.
         Raises ValueError when there are several and `accelerate` is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -31,7 +32,8 @@ class Ranks:
             from accelerate import Accelerator
         except ImportError as error:
             raise ValueError("Several processes need accelerate: python -m pip install accelerate.") from error
-        accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+        accelerator = Accelerator(cpu=torch.cuda.device_count() < here)
         return cls(accelerator.process_index, accelerator.num_processes, accelerator)
 
     @property
@@ -48,7 +50,7 @@ class Ranks:
         """Replaces each tensor by its sum over the ranks; all of one dtype, and every rank must call it."""
         if not self.accelerator or not tensors:
             return
-        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]).to(self.device)
+        flat = torch.cat([tensor.detach().reshape(-1).to(self.device) for tensor in tensors])
         flat = self.accelerator.reduce(flat, reduction="sum")
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
             tensor.detach().copy_(part.view_as(tensor))

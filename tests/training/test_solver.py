@@ -10,10 +10,11 @@ from scipy.optimize import minimize
 from torch import nn
 from toys import N
 
+from bsoftmax.models.gauge import Gauge
 from bsoftmax.models.losses import balanced_bce
-from bsoftmax.training import fitting
+from bsoftmax.training import fitting, gauge, solver
 from bsoftmax.training.loop import BranchConfig
-from bsoftmax.training.solver import choose_penalty, minimise, solvable, stacked
+from bsoftmax.training.solver import Optimiser, choose_penalty, minimise, solvable, stacked
 from bsoftmax.training.vectors import Vectors
 
 LOSSES = {"sigmoid": balanced_bce, "softmax": nn.functional.cross_entropy}
@@ -104,3 +105,35 @@ def test_only_one_linear_layer_whose_set_fits_is_solved(clouds, monkeypatch):
     assert not solvable(nn.Sequential(nn.Linear(N, C)), clouds)
     monkeypatch.setattr("bsoftmax.training.solver.WORK", 10)
     assert not solvable(nn.Linear(N, C), clouds)
+
+
+@pytest.mark.parametrize("fit", ["penalty", "optimum", "gauge", "rows"])
+def test_vectors_and_labels_follow_the_head_to_its_device(fit, clouds, monkeypatch):
+    """On "meta", which computes shapes and refuses a loss of tensors from two devices."""
+    devices = set()
+
+    def looked_at(parameters, logits, labels, loss, penalty, pulled=None):
+        data = loss(z := logits(), labels)
+        devices.update(t.device.type for t in (*parameters, *(pulled or ()), z, labels, data))
+        return iter(())
+
+    def taken(vectors, places, device="cpu"):
+        h, labels = stacked(vectors, places, device)
+        devices.update((h.device.type, labels.device.type))
+        return h, labels
+
+    head = nn.Linear(N, C, device="meta")
+    for module in (solver, gauge):
+        monkeypatch.setattr(module, "minimise", looked_at)
+        monkeypatch.setattr(module, "stacked", taken)
+    if fit == "penalty":
+        with pytest.raises(RuntimeError, match="item"):  # the loss on images held out, computed and then asked for
+            choose_penalty(head, clouds, LOSSES["softmax"], 0)
+    elif fit == "optimum":
+        monkeypatch.setattr(solver, "choose_penalty", lambda *_: 0.1)
+        list(Optimiser(head, clouds, "softmax", None, 0)(lambda: False))
+    elif fit == "gauge":
+        list(gauge.fit_gauge(head, clouds, Gauge.identity(head)))
+    else:
+        list(gauge.fit_rows(head, clouds, Gauge.identity(head)))
+    assert devices == {"meta"}

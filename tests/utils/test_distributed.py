@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,3 +64,34 @@ def test_what_a_later_rank_had_is_not_in_what_is_broadcast():
     mine = torch.full((3,), 7.0)
     Ranks(1, 2, Two()).broadcast_([mine])
     assert torch.equal(mine, torch.zeros(3))  # nothing of it entered the sum
+
+
+class OnAnotherDevice(Two):
+    """Sums where the gradients are; "meta" refuses to join tensors of two devices."""
+
+    device = torch.device("meta")
+
+    def reduce(self, flat, reduction):
+        assert flat.device == self.device
+        return torch.full(flat.shape, 3.0)
+
+
+def test_a_flag_on_the_cpu_is_summed_with_gradients_on_a_gpu():
+    gradient, flag = torch.empty(2, device="meta"), torch.zeros(1)
+    Ranks(1, 2, OnAnotherDevice()).all_reduce_([gradient, flag])
+    assert flag == 3
+    assert gradient.is_meta
+
+
+@pytest.mark.parametrize(("gpus", "here", "cpu"), [(0, "1", True), (1, "2", True), (2, "2", False), (8, "8", False)])
+def test_more_processes_than_gpus_compute_on_the_cpu(monkeypatch, gpus, here, cpu):
+    asked = {}
+    made = SimpleNamespace(process_index=0, num_processes=4)
+    monkeypatch.setitem(
+        sys.modules, "accelerate", SimpleNamespace(Accelerator=lambda **options: asked.update(options) or made)
+    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", here)
+    assert Ranks.current() == Ranks(0, 4, made)
+    assert asked == {"cpu": cpu}
