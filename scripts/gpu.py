@@ -3,7 +3,7 @@
     python scripts/gpu.py [--device cuda]
 
 Every method on six networks (random weights, the bundled model excepted) explains gradio's lion on both, the page's own
-passes of Score-CAM and RISE among them. Then `bsoftmax train`, `evaluate` and `gauge` run on the drawn sample set, once
+passes of Score-CAM and RISE among them. Then `bsoftmax train` and `evaluate` run on the drawn sample set, once
 with and once without the GPU in sight. Prints, TF32 off, the largest difference of each map in parts of its largest
 value, 1 - cosine of the two maps, and the time of both; then what both runs measured. Exit code 1 where the cosine says
 that maps differ or a command fails.
@@ -105,13 +105,12 @@ def command(*words: str, seen: bool) -> float:
 
 
 def runs(folder: Path, seen: bool) -> dict[str, float]:
-    """What the three commands measure on the sample set, and their seconds."""
+    """What the two commands measure on the sample set, and their seconds."""
     data, out = str(write_sample(folder / "sample")), folder / ("gpu" if seen else "processor")
     cache, model = f"{out}/cache", f"{out}/model.safetensors"
     seconds = {
         "train": command("train", data, "--cache", cache, "--out", model, seen=seen),
         "evaluate": command("evaluate", data, "--model", model, "--cache", cache, "--out", f"{out}/e", seen=seen),
-        "gauge": command("gauge", model, "--data", data, "--cache", cache, "--out", f"{out}/g", seen=seen),
     }
     found = {f"{name}, seconds": taken for name, taken in seconds.items()}
     results = json.loads((out / "e" / "results.json").read_text())
