@@ -108,9 +108,10 @@ def runs(folder: Path, seen: bool) -> dict[str, float]:
     """What the two commands measure on the sample set, and their seconds."""
     data, out = str(write_sample(folder / "sample")), folder / ("gpu" if seen else "processor")
     cache, model = f"{out}/cache", f"{out}/model.safetensors"
+    measured = ("--model", model, "--metrics", "localization")
     seconds = {
         "train": command("train", data, "--cache", cache, "--out", model, seen=seen),
-        "evaluate": command("evaluate", data, "--model", model, "--cache", cache, "--out", f"{out}/e", seen=seen),
+        "evaluate": command("evaluate", data, *measured, "--cache", cache, "--out", f"{out}/e", seen=seen),
     }
     found = {f"{name}, seconds": taken for name, taken in seconds.items()}
     results = json.loads((out / "e" / "results.json").read_text())

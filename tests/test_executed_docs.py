@@ -9,6 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 from paths import ROOT
 
 from bsoftmax.reports import plots
@@ -44,7 +45,8 @@ def run(tmp_path_factory, torchrun):
         folder = tmp_path_factory.mktemp("tutorials")
         patch.chdir(folder)
         patch.setenv("BSOFTMAX_CACHE", str(folder / "cache"))
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # what is shown was made without a GPU
+        patch.setattr(torch.cuda, "is_available", lambda: False)
         pages = {name: (DOCS / "tutorials" / f"{name}.md").read_text(encoding="utf-8") for name in TUTORIALS.PAGES}
         patch.setattr(plots, "save_figure", lambda figure, path: path)  # tests/reports draws them; it takes seconds
         programs = {**TUTORIALS.PROGRAMS, "torchrun": launched}

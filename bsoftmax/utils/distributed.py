@@ -43,7 +43,9 @@ class Ranks:
 
     def barrier(self) -> None:
         """Waits for all ranks."""
-        if self.accelerator:
+        if self.accelerator and self.device.type == "cpu":
+            torch.distributed.barrier()  # accelerate's names the GPU of the rank, where there are fewer than ranks
+        elif self.accelerator:
             self.accelerator.wait_for_everyone()
 
     def all_reduce_(self, tensors: Sequence[Tensor]) -> None:

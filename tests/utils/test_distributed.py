@@ -43,6 +43,15 @@ class Two:
         return 2 * flat
 
 
+def test_ranks_on_the_cpu_wait_without_naming_a_gpu(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.distributed, "barrier", lambda **devices: waited.append(devices))
+    ranks, others = Ranks(1, 2, Two()), Ranks(1, 2, OnAnotherDevice())
+    ranks.barrier()
+    others.barrier()
+    assert (waited, ranks.accelerator.waited, others.accelerator.waited) == ([{}], 0, 1)
+
+
 def test_of_two_every_tensor_is_summed_in_place_whatever_its_shape():
     ranks = Ranks(1, 2, Two())
     tensors = [torch.ones(2, 3), torch.tensor(5.0), torch.arange(4.0).reshape(2, 2).T]
@@ -55,8 +64,6 @@ def test_of_two_every_tensor_is_summed_in_place_whatever_its_shape():
     assert torch.equal(weight, torch.full((3,), 2.0))
     assert weight.requires_grad
     ranks.all_reduce_([])
-    ranks.barrier()
-    assert ranks.accelerator.waited == 1
     assert ranks.device == torch.device("cpu")
 
 
