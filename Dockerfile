@@ -9,7 +9,8 @@ RUN apt-get update \
  && xargs apt-get install -y --no-install-recommends < packages.txt \
  && rm -rf /var/lib/apt/lists/*
 # torch without CUDA: half a gigabyte instead of several
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch torchvision \
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" torch torchvision \
  && pip install --no-cache-dir -r requirements.txt
 RUN useradd --create-home --uid 1000 user && mkdir /data && chown user /data
 COPY --chown=user app.py LICENSE ./
