@@ -66,6 +66,16 @@ def call(page, expression, argument=None):
     return page.evaluate(f"x => {{ {MAPS}; return {expression}; }}", argument)
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [(-0.03, -0.03, 29.4, "0"), (-0.06, -0.06, 29.4, "−0.1"), (0, 0, 1, "0"), (-412.4, -412.4, 3, "−412"),
+     (0.00412, 0, 0.009, "4.1e−3"), (-0.4, -0.4, 120, "0")],
+)  # fmt: skip
+def test_numbers_have_the_decimals_of_their_range_and_zero_no_sign(page, value, low, high, text):
+    assert call(page, "Maps.number(x[0], { lo: x[1], hi: x[2] })", [value, low, high]) == text
+
+
 def blobs(seed, P=14, Q=14):
     """Two smooth bumps, one of them larger, over a slightly negative ground."""
     y, x = np.mgrid[0:P, 0:Q] / [[[P - 1]], [[Q - 1]]]

@@ -183,8 +183,8 @@ const Maps = (() => {
   /** A number in about three digits, as many decimals as its map's range needs, and a true minus sign. */
   function number(v, { lo, hi } = { lo: v, hi: v }) {
     const size = Math.max(Math.abs(lo), Math.abs(hi)), digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
-    const text = v === 0 ? '0' : size < 0.01 || size >= 1e5 ? v.toExponential(1) : v.toFixed(digits);
-    return text.replace(/-/g, '−');
+    const text = size < 0.01 || size >= 1e5 ? v.toExponential(1) : v.toFixed(digits);
+    return Number(text) === 0 ? '0' : text.replace(/-/g, '−');  // what rounds to 0 has no sign
   }
 
   return { SIDE, half, decode, upsample, field, rectified, limits, box, difference, valueAt, number };
