@@ -47,7 +47,7 @@ def solvable(head: nn.Module, vectors: Vectors) -> bool:
     return rows * vectors.width * 4 <= MEMORY and rows * vectors.width * head.out_features <= WORK
 
 
-def stacked(vectors: Vectors, places: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+def stacked(vectors: Vectors, places: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """All views of some images one below the other, with their labels: float32 [V*n,N_pen], int64 [V*n] on a device."""
     h = torch.cat([vectors.take(places, view).to(device) for view in range(vectors.views)])
     return h, vectors.labels[places].to(device).repeat(vectors.views)

@@ -1,8 +1,10 @@
 """Where the page is hosted: a GPU lent for moments, a folder that outlives the server, models shared while it runs."""
 
+import gc
 import importlib
 import pickle
 import sys
+import weakref
 from types import SimpleNamespace
 
 import gradio as gr
@@ -134,6 +136,13 @@ def test_a_gpu_of_the_machine_runs_a_copy_of_the_model_for_as_long_as_the_page_h
     first, again = used
     assert first is again is not MODEL
     assert all(torch.equal(p, q) for p, q in zip(first.parameters(), MODEL.parameters()))
+    brief = small_model(("cat", "dog"), branch=False)
+    view = View(brief, X, own_gpu.masked_vectors)
+    view.masked(views.ChannelMasks(view.F))
+    copied, used[:] = weakref.ref(used[-1]), []
+    del brief, view
+    gc.collect()
+    assert copied() is None
 
 
 def test_the_cpu_goes_on_where_the_gpu_is_full(own_gpu, monkeypatch):

@@ -15,6 +15,7 @@ from toys import refusal, small_model
 from bsoftmax.cli import main, parser
 from demo.app import serve
 from demo.app.serve import Serving
+from demo.components.descriptions import describe_once
 from demo.server import operation, permissions
 from demo.server.session import Session
 
@@ -132,6 +133,19 @@ def test_an_operator_sees_counts_and_no_content(watched, caplog):
 
 def test_operation_is_off_where_nobody_asked_for_it(app):
     assert "bsoftmax_requests_total" not in httpx.get(f"{app.local_url}metrics").text
+
+
+def test_a_component_is_described_once_for_all_visitors(monkeypatch):
+    described, asked = gr.Slider.get_config, []
+    monkeypatch.setattr(gr.Slider, "get_config", lambda slider: asked.append(slider) or described(slider))
+    with gr.Blocks() as page:
+        slider = gr.Slider()
+    describe_once(page)
+    asked.clear()
+    first, second = (SessionState(page).config_values[slider._id]["props"] for _ in range(2))
+    assert asked == [slider]
+    assert first == second
+    assert first is not second
 
 
 def test_a_visitor_gets_the_descriptions_that_gradio_makes_with_the_values_of_the_moment(app):

@@ -17,6 +17,7 @@ from bsoftmax.training.solver import stacked
 from bsoftmax.training.vectors import Vectors
 
 C, n = 5, 60
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_fitting_lowers_eq_12_and_ends_where_no_neighbour_is_lower(head):
     generator = torch.Generator().manual_seed(2)
     h = torch.randn(2, n, N, generator=generator)
     vectors = Vectors.of(h, head(h[0]).argmax(1))
-    flat, labels = stacked(vectors, vectors.good)
+    flat, labels = stacked(vectors, vectors.good, CPU)
     found = Gauge.identity(head)
     before = float(balanced_bce(found.applied(head)(flat), labels))
     last = list(fit_gauge(head, vectors, found))[-1]
@@ -87,7 +88,7 @@ def test_rows_gain_what_their_rank_allows(head):
     """Eq. 12 falls with the rank, never below that of the rows themselves, and a strong pull leaves the gauge alone."""
     generator = torch.Generator().manual_seed(3)
     vectors = Vectors.of(torch.randn(1, n, N, generator=generator), torch.arange(n) % C)
-    flat, labels = stacked(vectors, vectors.good)
+    flat, labels = stacked(vectors, vectors.good, CPU)
     losses = {}
     for rank in (0, 1, C):
         found = Gauge.identity(head)

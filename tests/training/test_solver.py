@@ -19,6 +19,7 @@ from bsoftmax.training.vectors import Vectors
 
 LOSSES = {"sigmoid": balanced_bce, "softmax": nn.functional.cross_entropy}
 C, n = 3, 60
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def slow_objective(theta, h, labels, loss, penalty, origin):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("pulled", [False, True])
 def test_the_minimum_is_scipys(loss, pulled, clouds):
-    h, labels = stacked(clouds, clouds.good[:9])
+    h, labels = stacked(clouds, clouds.good[:9], CPU)
     W, b = torch.zeros(C, N), torch.zeros(C)
     start = [0.3 * torch.ones(C, N), 0.1 * torch.ones(C)] if pulled else None
     last = list(minimise([W, b], lambda: h @ W.T + b, labels, LOSSES[loss], 0.01, start))[-1]
@@ -63,7 +64,7 @@ def test_the_minimum_is_scipys(loss, pulled, clouds):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_sgd_ends_above_the_optimum(loss, clouds):
-    h, labels = stacked(clouds, clouds.good)
+    h, labels = stacked(clouds, clouds.good, CPU)
     W, b = torch.zeros(C, N), torch.zeros(C)
     best = list(minimise([W, b], lambda: h @ W.T + b, labels, LOSSES[loss], 5e-4))[-1].objective
     head = nn.Linear(N, C)
@@ -77,7 +78,7 @@ def test_sgd_ends_above_the_optimum(loss, clouds):
 
 
 def test_both_views_of_an_image_count_alike(clouds):
-    h, labels = stacked(clouds, clouds.good[:4])
+    h, labels = stacked(clouds, clouds.good[:4], CPU)
     assert h.shape == (8, N)
     assert labels.tolist() == [0, 1, 2, 0, 0, 1, 2, 0]
     torch.testing.assert_close(h[4:], clouds.take(clouds.good[:4], 1))
@@ -117,7 +118,7 @@ def test_vectors_and_labels_follow_the_head_to_its_device(fit, clouds, monkeypat
         devices.update(t.device.type for t in (*parameters, *(pulled or ()), z, labels, data))
         return iter(())
 
-    def taken(vectors, places, device="cpu"):
+    def taken(vectors, places, device):
         h, labels = stacked(vectors, places, device)
         devices.update((h.device.type, labels.device.type))
         return h, labels
